@@ -1,0 +1,28 @@
+"""Residuum: deep residual learning for images, as a library, a command line and a small service.
+
+>>> import residuum
+>>> network = residuum.build("resnet20", num_classes=10)      # an nn.Module giving logits
+>>> model = residuum.load("runs/leaves/model.safetensors")    # doctest: +SKIP
+>>> model.predict("leaf.jpg")                                 # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from residuum.api import build, evaluate, load, train
+    from residuum.errors import UserError
+
+__version__ = "0.1.0"
+__all__ = ["UserError", "__version__", "build", "evaluate", "load", "train"]
+
+_HOME = {"build": "api", "evaluate": "api", "load": "api", "train": "api", "UserError": "errors"}
+
+
+def __getattr__(name: str) -> Any:
+    """torch is imported when something needs it, so that `residuum --help` answers at once."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'residuum' has no attribute {name!r}")
+    return getattr(import_module(f"residuum.{_HOME[name]}"), name)

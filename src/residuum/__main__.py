@@ -1,0 +1,5 @@
+"""`python -m residuum` is `residuum`."""
+
+from residuum.cli import main
+
+main()

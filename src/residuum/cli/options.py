@@ -1,0 +1,67 @@
+"""Options that several commands share: the axes of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from residuum.errors import UserError
+from residuum.spec import Activation, Attention, Branch, Norm, Order, Shortcut, StrideIn
+
+AXES = Group("Axes of the network", sort_key=2)
+
+
+@Parameter(name="*", group=AXES)
+@dataclass(frozen=True)
+class Axes:
+    """What is changed in a network of the catalogue; None keeps it."""
+
+    depth: int | None = None
+    "Weighted layers, for families of equally deep stages (6n+2 for CIFAR nets)."
+    shortcut: Shortcut | None = None
+    "none (plain), A zero-padding, B projection where shapes change, C projection everywhere, D pooled projection."
+    stride_in: StrideIn | None = None
+    "The convolution of a bottleneck that strides: 1x1 (the paper) or 3x3 (torchvision)."
+    branch: Branch | None = None
+    "The residual branch."
+    order: Order | None = None
+    "Activation after the addition (post, 2015) or before each convolution (pre, 2016)."
+    norm: Norm | None = None
+    "Normalisation."
+    activation: Activation | None = None
+    "Non-linearity."
+    attention: Attention | None = None
+    "Channel attention at the end of each branch."
+    groups: int | None = None
+    "Cardinality."
+    base_width: int | None = None
+    "Bottleneck width per 64 channels."
+    classes: int | None = None
+    "Outputs of the classifier."
+    channels: int | None = None
+    "Input channels (1 for grey)."
+    size: Annotated[str | None, Parameter(help="Input size: 224, or 224x192 (height x width).")] = None
+    ndim: int | None = None
+    "Spatial dimensions: 1, 2 or 3."
+
+    def given(self) -> dict[str, Any]:
+        """The axes that were set, as `catalog.spec` takes them."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        found = {name: value for name, value in found.items() if value is not None}
+        if "size" in found:
+            found["size"] = parse_size(found["size"])
+        return found
+
+
+def parse_size(text: str) -> int | tuple[int, ...]:
+    """224 or 224x192."""
+    parts = text.lower().split("x")
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f'--size is a number of pixels like 224, or 224x192, not "{text}"')
+    return int(parts[0]) if len(parts) == 1 else tuple(int(part) for part in parts)
+
+
+def given(axes: Axes | None) -> dict[str, Any]:
+    return axes.given() if axes else {}

@@ -1,0 +1,63 @@
+"""Augment: the random changes a training picture goes through, as a value."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from residuum.errors import UserError
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random crop, mirror, scale and colour; everything off by default.
+
+    `crop_padding` pixels are added on each side (zeros after normalisation, or a reflection) before a random
+    crop of the input size. `mirror` flips left-right half of the time. `area` crops a random share of the
+    picture in that range, its aspect ratio log-uniform in 3/4..4/3 (Szegedy et al. 2015, "Going deeper with
+    convolutions", section 6). `shorter_side` scales the shorter side to an integer uniform in the range, ends
+    included, then crops the input size (He et al. 2016, section 3.4). `colour` is the standard deviation of
+    AlexNet's shift along the principal components of the training pixels (Krizhevsky et al. 2012, section
+    4.1); 0.1 there.
+    """
+
+    crop_padding: int = 0
+    padding: Literal["zero", "reflect"] = "zero"
+    mirror: bool = False
+    area: tuple[float, float] | None = None
+    shorter_side: tuple[int, int] | None = None
+    colour: float = 0.0
+
+    def check(self, size: tuple[int, int] | None = None) -> None:
+        """Raises one UserError naming all problems; with the input's (height, width), also those that need
+        it."""
+        problems = []
+        if self.crop_padding < 0:
+            problems.append(f"crop_padding must not be negative, and is {self.crop_padding}")
+        if self.padding not in ("zero", "reflect"):
+            problems.append(f'padding must be "zero" or "reflect", not "{self.padding}"')
+        if size is not None and self.padding == "reflect" and self.crop_padding >= min(size):
+            problems.append(
+                f"a reflection can pad at most {min(size) - 1} pixels here, not {self.crop_padding}"
+            )
+        if self.area is not None and self.shorter_side is not None:
+            problems.append("area and shorter_side are two ways to choose the scale: give one of them")
+        if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:
+            problems.append(f"area must be a range within 0..1, not {self.area}")
+        if self.shorter_side is not None:
+            low, high = self.shorter_side
+            least = 1 if size is None else max(size)
+            if not least <= low <= high:
+                problems.append(
+                    f"shorter_side must be a range from at least {least}, not {self.shorter_side}"
+                )
+        if not (math.isfinite(self.colour) and self.colour >= 0):
+            problems.append(f"colour must not be negative, and is {self.colour}")
+        if problems:
+            raise UserError("augmentation: " + "; ".join(problems))
+
+    @property
+    def rescales(self) -> bool:
+        """Whether the picture's own pixels are needed, rather than its evaluation view."""
+        return self.area is not None or self.shorter_side is not None

@@ -1,0 +1,244 @@
+"""Batches: normalised tensors of fixed shape, for training an endless stream and for evaluation each picture
+once.
+
+Training batch b holds positions b * B .. (b + 1) * B - 1 of the continuous stream of epochs' permutations, so
+it is a function of the seed and the step alone: to resume, the step is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from residuum.data.augment import Augment
+from residuum.data.crops import random_box
+from residuum.data.manifest import Manifest
+from residuum.data.parallel import ordered
+from residuum.data.preprocessing import Preprocessing, resample, view
+from residuum.data.random import permutation, uniforms
+from residuum.data.statistics import pca_colour
+from residuum.data.tensors import Normaliser, add_colour, crop_and_mirror, shrink
+from residuum.data.views import Views
+from residuum.errors import UserError
+
+# Columns of a picture's random numbers: each use has its own, so that switching one on leaves others alone.
+_ROW, _COLUMN, _MIRROR, _BOX, _COLOUR = 0, 1, 2, slice(3, 7), slice(7, 13)
+_CHANCES = 13
+
+
+@dataclass
+class Batch:
+    """`inputs` float32 (B, C, H, W), normalised, channels_last; `targets` int64 (B,); `mask` bool (B,), False
+    for rows that only fill the batch up; `indices` int64 (B,) into the manifest."""
+
+    inputs: Tensor
+    targets: Tensor
+    mask: Tensor
+    indices: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """A training batch before its pixels: positions in the part, random numbers (B, 13), input size."""
+
+    positions: np.ndarray
+    chances: np.ndarray
+    size: tuple[int, int]
+
+
+class TrainBatches:
+    """The augmented batches of a part, by step.
+
+    `size_at(step)` is the longer side of the input at a step, for training that begins at a lower resolution;
+    the shape of `preprocessing.size` is kept. `workers` threads decode and resize what does not lie in memory
+    in the network's size (0: the calling thread); they change no value. Raises UserError where the fields
+    contradict each other.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        part: str = "train",
+        *,
+        preprocessing: Preprocessing,
+        augment: Augment,
+        batch_size: int,
+        seed: int,
+        workers: int = 0,
+        size_at: Callable[[int], int] | None = None,
+        mean_picture: np.ndarray | None = None,
+    ) -> None:
+        augment.check(preprocessing.size)
+        self._indices = manifest.part(part)
+        self._labels = manifest.labels
+        self._preprocessing = preprocessing
+        self._augment = augment
+        self._batch_size = _positive(batch_size)
+        self._seed = seed
+        self._workers = workers
+        self._size_at = size_at
+        self._normalise = Normaliser(preprocessing, mean_picture)
+        self._views = Views(manifest.pictures, self._indices, preprocessing)
+        self._in_memory = self._views.cheap and not augment.rescales
+        self._orders: dict[int, np.ndarray] = {}
+        self._colours: tuple[np.ndarray, np.ndarray] | None = None
+        if augment.colour > 0:
+            self._colours = pca_colour(manifest, part, preprocessing.channels)
+
+    @property
+    def pictures(self) -> int:
+        """The number of pictures in an epoch."""
+        return len(self._indices)
+
+    def from_step(self, step: int) -> Iterator[Batch]:
+        """The batches of steps `step`, `step` + 1, ... without end."""
+        plans = (self._plan(s) for s in count(step))
+        if self._in_memory:
+            return (self._finish(plan, self._views.stack(plan.positions)) for plan in plans)
+        return self._from_pictures(plans)
+
+    def _from_pictures(self, plans: Iterator[_Plan]) -> Iterator[Batch]:
+        work = ordered(((plan, self._calls(plan)) for plan in plans), self._workers)
+        try:
+            for plan, pictures in work:
+                yield self._finish(plan, np.stack(pictures))
+        finally:
+            work.close()
+
+    def _plan(self, step: int) -> _Plan:
+        n, size = len(self._indices), self._preprocessing.size
+        stream = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        epochs, places = stream // n, stream % n
+        positions = np.empty(len(stream), np.int64)
+        for epoch in np.unique(epochs).tolist():
+            positions[epochs == epoch] = self._order(epoch)[places[epochs == epoch]]
+        if self._size_at is not None:
+            scale = self._size_at(step) / max(size)
+            size = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+        return _Plan(positions, uniforms(self._seed, epochs, self._indices[positions], _CHANCES), size)
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if epoch not in self._orders:
+            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
+            self._orders[epoch] = permutation(self._seed, epoch, len(self._indices))
+        return self._orders[epoch]
+
+    def _calls(self, plan: _Plan) -> list[Callable[[], np.ndarray]]:
+        """What the workers do: one call for each picture, giving uint8 (*plan.size, C)."""
+        if self._augment.rescales:
+            return [
+                partial(self._random_crop, position, chance, plan.size)
+                for position, chance in zip(plan.positions, plan.chances[:, _BOX], strict=True)
+            ]
+        full = self._preprocessing
+        resize = max(round(full.resize * max(plan.size) / max(full.size)), max(plan.size))
+        smaller = full if plan.size == full.size else replace(full, size=plan.size, resize=resize)
+        return [partial(self._views.one, position, smaller) for position in plan.positions]
+
+    def _random_crop(self, position: int, chance: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        picture = self._views.picture(position)
+        height, width = picture.shape[:2]
+        box = random_box(height, width, self._preprocessing.size, self._augment, chance)
+        return resample(picture, size, box)
+
+    def _finish(self, plan: _Plan, pixels: np.ndarray) -> Batch:
+        """Everything that is done to a whole batch at once."""
+        augment, chances = self._augment, plan.chances
+        batch = self._normalise(pixels)
+        if self._colours is not None:
+            batch = add_colour(batch, self._colour_shift(chances[:, _COLOUR], *self._colours))
+        padding = round(augment.crop_padding * pixels.shape[1] / self._preprocessing.size[0])
+        offsets = np.floor(chances[:, [_ROW, _COLUMN]] * (2 * padding + 1)).astype(np.int64)
+        mirrored = chances[:, _MIRROR] < 0.5 if augment.mirror else None
+        batch = crop_and_mirror(batch, padding, augment.padding == "reflect", offsets, mirrored)
+        inputs = batch.permute(0, 3, 1, 2)
+        if inputs.shape[2:] != plan.size:
+            inputs = shrink(inputs, plan.size)
+        indices = self._indices[plan.positions]
+        targets = torch.from_numpy(self._labels[indices])
+        return Batch(inputs, targets, torch.ones(len(indices), dtype=torch.bool), indices)
+
+    def _colour_shift(self, chances: np.ndarray, values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        """AlexNet's [p1 p2 p3] [a1 l1, a2 l2, a3 l3]^T for each picture, in units of the normalised input:
+        (B, C)."""
+        # Box-Muller: two uniform numbers give a normal one.
+        radius = np.sqrt(-2 * np.log1p(-chances[:, 0::2]))
+        alpha = self._augment.colour * radius * np.cos(2 * np.pi * chances[:, 1::2])
+        shift = (alpha[:, : len(values)] * values) @ vectors.T
+        return shift / np.asarray(self._preprocessing.std)
+
+
+class EvalBatches:
+    """Batches of fixed shape over the pictures at `indices`, in their order; the last is filled up and
+    masked.
+
+    The rows that fill it repeat the last picture. `workers` as in `TrainBatches`.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        indices: np.ndarray,
+        preprocessing: Preprocessing,
+        batch_size: int,
+        workers: int = 0,
+        mean_picture: np.ndarray | None = None,
+    ) -> None:
+        if not len(indices):
+            raise UserError("there are no pictures to evaluate")
+        self._indices = np.asarray(indices, np.int64)
+        self._labels = manifest.labels
+        self._preprocessing = preprocessing
+        self._batch_size = _positive(batch_size)
+        self._workers = workers
+        self._normalise = Normaliser(preprocessing, mean_picture)
+        self._views = Views(manifest.pictures, self._indices, preprocessing)
+
+    def __len__(self) -> int:
+        return -(-len(self._indices) // self._batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        every = np.arange(len(self._indices))
+        cuts = (every[i : i + self._batch_size] for i in range(0, len(every), self._batch_size))
+        if self._views.cheap:
+            for positions in cuts:
+                yield self._finish(positions, self._views.stack(positions))
+            return
+        calls = ((p, [partial(self._views.one, i, self._preprocessing) for i in p]) for p in cuts)
+        work = ordered(calls, self._workers)
+        try:
+            for positions, pictures in work:
+                yield self._finish(positions, np.stack(pictures))
+        finally:
+            work.close()
+
+    def _finish(self, positions: np.ndarray, pixels: np.ndarray) -> Batch:
+        rows = np.minimum(np.arange(self._batch_size), len(positions) - 1)
+        indices = self._indices[positions[rows]]
+        inputs = self._normalise(pixels[rows]).permute(0, 3, 1, 2)
+        mask = torch.arange(self._batch_size) < len(positions)
+        return Batch(inputs, torch.from_numpy(self._labels[indices]), mask, indices)
+
+
+def prepare(
+    pictures: Sequence[np.ndarray], preprocessing: Preprocessing, mean_picture: np.ndarray | None = None
+) -> Tensor:
+    """Decoded pictures, uint8 (H, W, 1 or 3) each, as the network's input: float32 (B, C, H, W),
+    channels_last.
+
+    The values are those that `EvalBatches` gives for the same pictures.
+    """
+    views = np.stack([view(picture, preprocessing) for picture in pictures])
+    return Normaliser(preprocessing, mean_picture)(views).permute(0, 3, 1, 2)
+
+
+def _positive(batch_size: int) -> int:
+    if batch_size < 1:
+        raise UserError(f"the batch size must be at least 1, and is {batch_size}")
+    return batch_size

@@ -1,0 +1,206 @@
+"""Sources: what the user names - a folder, an archive, a table, the embedded digits - becomes a Manifest.
+
+FOLDER          class folders, optionally below train/, val/ and test/
+csv:FILE        a table of path,label[,split][,group]
+cifar10:PATH    the official archive, python or binary, extracted or .tar.gz
+cifar100:PATH   likewise, with the fine labels
+mnist:PATH      a folder of IDX files, gzipped or not
+digits          scikit-learn's handwritten digits
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from residuum.data.archives import Arrays
+from residuum.data.cifar import read_cifar10, read_cifar100
+from residuum.data.csv_file import list_csv
+from residuum.data.embedded import read_digits
+from residuum.data.folders import Listing, list_folder
+from residuum.data.manifest import PARTS, Manifest, digest_of
+from residuum.data.mnist import read_mnist
+from residuum.data.pictures import ArrayPictures
+from residuum.data.scan import Progress, scan
+from residuum.data.splits import DEFAULT_FRACTION, cut, validation_count
+from residuum.errors import UserError, nearest, shown
+
+_FORMS = ("csv:FILE", "cifar10:PATH", "cifar100:PATH", "mnist:PATH", "digits")
+
+
+def open_data(
+    argument: str, *, val: float | None = None, allow_bad: bool = False, progress: Progress | None = None
+) -> Manifest:
+    """The data set that `argument` names (the forms are listed above); an existing folder wins over a name.
+
+    `val` says what to hold out of the training pictures for validation: None is the default (the given
+    validation part, else 10%, as in the paper's 45k/5k split of CIFAR), 0 none, a share below 1, or a number
+    of pictures. Where it is given and the data have a validation part of their own, that part first joins the
+    training part. Files that cannot be read are left out; more than 1% of them, or an empty class, is an
+    error unless `allow_bad`. `progress` is called with the number of files read and of all files. Raises
+    UserError.
+    """
+    if os.path.isdir(argument):
+        return _from_listing(argument, list_folder(Path(argument)), val, allow_bad, progress)
+    if os.path.exists(argument):
+        hint = (
+            f"; for a table of pictures give csv:{shown(argument)}"
+            if argument.lower().endswith(".csv")
+            else ""
+        )
+        raise UserError(f"{shown(argument)} is a file; the data are a folder of class folders{hint}")
+    if argument == "digits":
+        return _from_arrays(argument, read_digits(), val)
+    name, colon, path = argument.partition(":")
+    archives: dict[str, tuple[Callable[[Path], Arrays], float]] = {
+        "cifar10": (read_cifar10, DEFAULT_FRACTION),
+        "cifar100": (read_cifar100, DEFAULT_FRACTION),
+        "mnist": (read_mnist, 5000 / 60000),
+    }
+    if colon and path and name == "csv":
+        return _from_listing(argument, list_csv(Path(path)), val, allow_bad, progress)
+    if colon and path and name in archives:
+        read, default = archives[name]
+        return _from_arrays(argument, read(Path(path)), val, default)
+    raise UserError(_unknown(argument, name, colon))
+
+
+def _unknown(argument: str, name: str, colon: str) -> str:
+    known = {form.partition(":")[0]: form for form in _FORMS}
+    if name in known:
+        return f"{shown(argument)} is not complete: write {known[name]}"
+    hint = nearest(name, known)
+    if colon and os.sep not in name:
+        return f'there is no data source named "{shown(name)}", nor a folder {shown(argument)}; {hint}'
+    if "did you mean" in hint:
+        return f"there is no folder {shown(argument)}; {hint}"
+    return (
+        f"there is no folder {shown(argument)}; give a folder of class folders, or one of {', '.join(_FORMS)}"
+    )
+
+
+def _from_listing(
+    argument: str, listing: Listing, val: float | None, allow_bad: bool, progress: Progress | None
+) -> Manifest:
+    _refuse_one_class(argument, listing.classes)
+    result = scan(listing.paths, listing.names, allow_bad=allow_bad, progress=progress)
+    pick = [int(i) for i in result.kept]
+    labels = [listing.labels[i] for i in pick]
+    splits = [listing.splits[i] for i in pick]
+    notes = list(listing.notes)
+
+    trained = {label for label, split in zip(labels, splits, strict=True) if split in ("", "train")}
+    empty = [c for c in listing.classes if c not in (trained if trained else set(labels))]
+    if empty:
+        which = ", ".join(shown(c) for c in empty[:3]) + (", ..." if len(empty) > 3 else "")
+        if not set(empty).isdisjoint(labels):
+            raise UserError(
+                f"no training pictures of {which}, which val or test have; add some or remove the class"
+            )
+        if not allow_bad:
+            raise UserError(
+                f"{len(empty)} of {len(listing.classes)} classes have no pictures: {which}; "
+                "add some, remove the class, or leave it out with --allow-bad"
+            )
+        notes.append(f"classes without pictures were left out: {which}")
+    classes = [c for c in listing.classes if c not in empty]
+    _refuse_one_class(argument, classes)
+
+    index = {c: i for i, c in enumerate(classes)}
+    groups = None
+    if listing.groups is not None:
+        kept_groups = [listing.groups[i] for i in pick]
+        groups = np.unique(np.array([os.fsencode(g) for g in kept_groups], object), return_inverse=True)[
+            1
+        ].astype(np.int64)
+    names = [listing.names[i] for i in pick]
+    targets = np.array([index[label] for label in labels], np.int64)
+    parts, more = _parts(names, targets, splits, classes, groups, val, DEFAULT_FRACTION)
+    return Manifest(
+        argument=argument,
+        names=tuple(names),
+        labels=targets,
+        classes=tuple(classes),
+        parts=parts,
+        pictures=result.pictures,
+        digest=digest_of(classes, names, targets, splits, result.contents),
+        excluded=result.excluded,
+        groups=groups,
+        notes=(*notes, *more),
+    )
+
+
+def _from_arrays(
+    argument: str, arrays: Arrays, val: float | None, default: float = DEFAULT_FRACTION
+) -> Manifest:
+    _refuse_one_class(argument, arrays.classes)
+    contents = [hashlib.sha256(picture.tobytes()).digest() for picture in arrays.pixels]
+    parts, more = _parts(arrays.names, arrays.labels, arrays.splits, arrays.classes, None, val, default)
+    return Manifest(
+        argument=argument,
+        names=tuple(arrays.names),
+        labels=arrays.labels,
+        classes=tuple(arrays.classes),
+        parts=parts,
+        pictures=ArrayPictures(arrays.pixels),
+        digest=digest_of(arrays.classes, arrays.names, arrays.labels, arrays.splits, contents),
+        notes=(*arrays.notes, *more),
+        chiral=arrays.chiral,
+    )
+
+
+def _refuse_one_class(argument: str, classes: Sequence[str]) -> None:
+    if len(classes) < 2:
+        only = f"only one class, {shown(classes[0])}" if classes else "no class"
+        raise UserError(f"{shown(argument)} has {only}; a classifier needs at least two")
+
+
+def _parts(
+    names: Sequence[str],
+    labels: np.ndarray,
+    splits: Sequence[str],
+    classes: Sequence[str],
+    groups: np.ndarray | None,
+    val: float | None,
+    default: float,
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The parts, given ones and a validation part cut from training where `val` asks for it, and notes on
+    them."""
+    given = np.array([split or "train" for split in splits])
+    parts = {part: np.flatnonzero(given == part) for part in PARTS}
+    notes: list[str] = []
+    if len(parts["val"]) and val is not None:
+        notes.append(
+            f"the {len(parts['val'])} pictures of the given validation part joined the training part"
+        )
+        parts["train"] = np.flatnonzero((given == "train") | (given == "val"))
+        parts["val"] = parts["val"][:0]
+    if len(parts["train"]) and not len(parts["val"]):
+        count = validation_count(val, len(parts["train"]), default)
+        if count:
+            parts["train"], parts["val"] = cut(names, labels, parts["train"], count, groups)
+            notes += _single_notes(labels, parts, classes)
+            if not len(parts["val"]):
+                notes.append(
+                    "no validation part could be cut without taking a class's last training picture or group"
+                )
+            elif val is not None and val >= 1 and len(parts["val"]) != count:
+                notes.append(
+                    f"the validation part has {len(parts['val'])} pictures instead of {count}, "
+                    "because of single pictures or groups"
+                )
+    return {part: indices for part, indices in parts.items() if len(indices)}, notes
+
+
+def _single_notes(labels: np.ndarray, parts: dict[str, np.ndarray], classes: Sequence[str]) -> list[str]:
+    absent = np.setdiff1d(labels[parts["train"]], labels[parts["val"]])
+    counts = np.bincount(labels[parts["train"]], minlength=len(classes))
+    single = [shown(classes[c]) for c in absent if counts[c] == 1]
+    if not single:
+        return []
+    which = ", ".join(single[:3]) + (", ..." if len(single) > 3 else "")
+    return [f"{len(single)} classes have one training picture, so none in validation: {which}"]

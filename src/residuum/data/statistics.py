@@ -1,0 +1,91 @@
+"""Statistics of a part's pixels: mean and deviation per channel, principal colours, mean picture."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from residuum.data.manifest import Manifest
+from residuum.data.parallel import ordered
+from residuum.data.preprocessing import Preprocessing, resized_crop, view
+from residuum.data.random import permutation
+
+SAMPLE = 10_000
+"""Pictures, chosen by a constant, on which channel statistics and principal colours are computed at most."""
+
+STD_FLOOR = 1e-3
+"""A smaller standard deviation, of a constant channel, would turn rounding into signal."""
+
+_CHUNK = 32
+
+
+def channel_statistics(
+    manifest: Manifest, part: str = "train", *, channels: int, size: tuple[int, int]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of a part's pixels per channel, on the 0..1 scale, as seen by an input of
+    `size`."""
+    counts = np.zeros((channels, 256), np.int64)
+    for picture in _pictures(manifest, part, channels, lambda p: resized_crop(p, max(size), size)):
+        for channel in range(channels):
+            counts[channel] += np.bincount(picture[..., channel].ravel(), minlength=256)
+    values = np.arange(256) / 255
+    mean = counts @ values / counts.sum(1)
+    variance = (counts * (values - mean[:, None]) ** 2).sum(1) / counts.sum(1)
+    return tuple(mean.tolist()), tuple(np.maximum(np.sqrt(variance), STD_FLOOR).tolist())
+
+
+def pca_colour(manifest: Manifest, part: str, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (C,) and eigenvectors (C, C), in columns, of the covariance of a part's pixels on the 0..1
+    scale."""
+    count, total, products = 0, np.zeros(channels), np.zeros((channels, channels))
+    for picture in _pictures(manifest, part, channels, _thinned):
+        pixels = picture.reshape(-1, channels) / 255
+        count += len(pixels)
+        total += pixels.sum(0)
+        products += pixels.T @ pixels
+    mean = total / count
+    values, vectors = np.linalg.eigh(products / count - np.outer(mean, mean))
+    # The sign of an eigenvector is arbitrary; it is fixed so that the same data give the same shifts.
+    signs = np.sign(vectors[np.abs(vectors).argmax(0), np.arange(channels)])
+    return np.maximum(values, 0), vectors * signs
+
+
+def mean_picture(manifest: Manifest, part: str, preprocessing: Preprocessing) -> np.ndarray:
+    """The mean of all views of a part, the paper's per-pixel mean: float32 (C, H, W) on the 0..1 scale."""
+    total = np.zeros((*preprocessing.size, preprocessing.channels), np.int64)
+    for seen in _pictures(
+        manifest, part, preprocessing.channels, lambda p: view(p, preprocessing), sample=None
+    ):
+        total += seen
+    mean = total / (255 * len(manifest.part(part)))
+    return np.ascontiguousarray(mean.transpose(2, 0, 1), dtype=np.float32)
+
+
+def _thinned(picture: np.ndarray) -> np.ndarray:
+    """Every k-th pixel of a large picture, as they are: averaging them would change their covariance."""
+    step = max(1, max(picture.shape[:2]) // 256)
+    return picture[::step, ::step]
+
+
+def _pictures(
+    manifest: Manifest,
+    part: str,
+    channels: int,
+    change: Callable[[np.ndarray], np.ndarray],
+    sample: int | None = SAMPLE,
+) -> Iterator[np.ndarray]:
+    """The part's pictures, or `sample` of them, changed."""
+    indices = manifest.part(part)
+    if sample is not None and len(indices) > sample:
+        indices = np.sort(indices[permutation(0, 0, len(indices))[:sample]])
+
+    def one(index: int) -> np.ndarray:
+        return change(manifest.pictures.read(int(index), channels))
+
+    workers = 0 if manifest.pictures.in_memory else min(4, os.cpu_count() or 1)
+    chunks = (indices[i : i + _CHUNK] for i in range(0, len(indices), _CHUNK))
+    for _, changed in ordered(((None, [partial(one, i) for i in chunk]) for chunk in chunks), workers):
+        yield from changed

@@ -1,0 +1,62 @@
+"""What the machine at hand offers: device, precision, and a description for the records."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from residuum.errors import UserError
+
+
+def pick_device(name: str) -> torch.device:
+    """"auto" is a GPU where there is one; UserError for a device this machine does not have."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UserError(f'device "{name}" is not available here; use --device auto, or cpu') from None
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """"auto" is bfloat16 where the processor computes in it: elsewhere it is emulated, and far slower."""
+    if name == "float32":
+        return torch.float32
+    if name == "bfloat16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if native else torch.float32
+
+
+def describe_environment(device: torch.device, precision: torch.dtype) -> dict[str, str]:
+    """Everything a number depends on besides code and data, as text."""
+    from residuum import __version__
+
+    return {
+        "residuum": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": str(torch.get_num_threads()),
+        "cores": str(os.cpu_count()),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "precision": str(precision).removeprefix("torch."),
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

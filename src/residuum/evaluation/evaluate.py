@@ -1,0 +1,57 @@
+"""A network over a part of a data set: every picture exactly once, whatever the batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from residuum.data.batches import EvalBatches
+from residuum.data.manifest import Manifest
+from residuum.evaluation.metrics import Evaluation
+from residuum.nets.ops import dense_format
+
+
+def logits_of(network: nn.Module, inputs: torch.Tensor, precision: torch.dtype = torch.float32) -> torch.Tensor:
+    """Logits (N, K) in float32 on the CPU, in evaluation mode; the one way that evaluation and prediction take."""
+    device = next(network.parameters()).device
+    network.eval()
+    with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
+        return network(inputs.to(device).contiguous(memory_format=dense_format(inputs))).float().cpu()
+
+
+def evaluate_network(
+    network: nn.Module,
+    manifest: Manifest,
+    indices: np.ndarray,
+    batches: EvalBatches,
+    classes: Sequence[str],
+    protocol: dict[str, Any],
+    *,
+    labels: np.ndarray | None = None,
+    precision: torch.dtype = torch.float32,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evaluation:
+    """What the network says about the pictures `indices` of a manifest, in that order.
+
+    `labels` (N,) index `classes`; by default they are the manifest's own.
+    """
+    found = []
+    done = 0
+    for batch in batches:
+        logits = logits_of(network, batch.inputs, precision)[batch.mask]
+        found.append(logits.numpy())
+        done += len(logits)
+        if progress:
+            progress(done, len(indices))
+    return Evaluation.from_logits(
+        classes=tuple(classes),
+        names=tuple(manifest.names[i] for i in indices),
+        indices=np.asarray(indices),
+        labels=manifest.labels[indices] if labels is None else labels,
+        logits=np.concatenate(found),
+        protocol=protocol,
+    )

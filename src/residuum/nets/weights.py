@@ -1,0 +1,158 @@
+"""Weights of other libraries, renamed by maps that are derived from the plan.
+
+A scheme is how a library names the layers of a plan. Reading a file never runs pickle code: .safetensors, or
+torch's weights-only unpickler for .pth, .pt, .th, .bin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from residuum.errors import UserError, shown
+from residuum.plan import Layer, NetworkPlan, flatten
+
+PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "backbone.")
+WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema")
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """A library's names for the layers of a plan: `rename(plan)` gives {our name: theirs}."""
+
+    name: str
+    rename: Callable[[NetworkPlan], dict[str, str]]
+
+
+def _torchvision(plan: NetworkPlan, classifier: str) -> dict[str, str]:
+    """conv1, bn1, layer1.0.conv1, layer1.0.bn1, layer1.0.downsample.0, ..., and the classifier's name."""
+    names: dict[str, str] = {}
+    for layer in flatten(plan.stem):
+        names[layer.name] = _short(layer, layer.name.removeprefix("stem."))
+    for i, stage in enumerate(plan.stages, start=1):
+        for layer in flatten(stage):
+            _, block, where, last = layer.name.split(".", 3)
+            at = f"layer{i}.{int(block.removeprefix('block')) - 1}"
+            if where == "shortcut":
+                names[layer.name] = f"{at}.downsample.{0 if layer.kind == 'conv' else 1}"
+            else:
+                names[layer.name] = f"{at}.{_short(layer, last)}"
+    for layer in flatten(plan.head):
+        names[layer.name] = classifier if layer.kind == "linear" else _short(layer, layer.name)
+    return names
+
+
+def _short(layer: Layer, name: str) -> str:
+    return name.replace("norm", "bn") if layer.kind == "norm" else name
+
+
+SCHEMES = (
+    Scheme("residuum", lambda plan: {layer.name: layer.name for layer in plan.layers}),
+    Scheme("torchvision", lambda plan: _torchvision(plan, "fc")),
+    Scheme("CIFAR third-party", lambda plan: _torchvision(plan, "linear")),
+)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of a file, on the CPU, freed of wrappers and prefixes; nothing in the file is executed."""
+    if not path.is_file():
+        raise UserError(f"{shown(path)}: there is no such weights file")
+    if path.suffix == ".safetensors":
+        try:
+            return _strip(load_file(path))
+        except (SafetensorError, OSError, ValueError) as error:
+            raise UserError(f"{shown(path)} is not a whole safetensors file ({error}); copy it again") from None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # the unpickler raises whatever a hostile or cut file makes it raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{shown(path)} was refused: it is damaged, or holds more than tensors, which could run code "
+            f"({reason[:160]}); ask for a state dict saved as .safetensors"
+        ) from None
+    return _strip(_unwrap(content, path))
+
+
+def _unwrap(content: Any, path: Path) -> dict[str, Tensor]:
+    while isinstance(content, Mapping):  # other entries (epoch, best accuracy) may be tensors too
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), Mapping)), None)
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, Mapping):
+        raise UserError(f"{shown(path)} holds a {type(content).__name__}, not a state dict; save model.state_dict()")
+    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise UserError(f"{shown(path)} holds no tensors; save model.state_dict()")
+    return tensors
+
+
+def _strip(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    changed = True
+    while changed:
+        changed = False
+        for prefix in PREFIXES:
+            if state and all(key.startswith(prefix) for key in state):
+                state = {key.removeprefix(prefix): value for key, value in state.items()}
+                changed = True
+    return state
+
+
+def recognise(plan: NetworkPlan, state: Mapping[str, Tensor]) -> Scheme:
+    """The scheme under which most of the file's tensors have a place in the plan."""
+
+    def matches(scheme: Scheme) -> int:
+        places = set(scheme.rename(plan).values())
+        return sum(key.rpartition(".")[0] in places for key in state)
+
+    return max(SCHEMES, key=matches)
+
+
+def load_weights(network: nn.Module, plan: NetworkPlan, state: Mapping[str, Tensor], source: str) -> Scheme:
+    """Put a foreign state dict into a network, all or nothing; UserError lists what does not fit."""
+    scheme = recognise(plan, state)
+    ours = {theirs: name for name, theirs in scheme.rename(plan).items()}
+    renamed: dict[str, Tensor] = {}
+    unknown: list[str] = []
+    for key, value in state.items():
+        place, _, leaf = key.rpartition(".")
+        if place in ours:
+            renamed[f"{ours[place]}.{leaf}"] = value
+        else:
+            unknown.append(f"{key} {tuple(value.shape)}")
+    target = network.state_dict()
+    # a count of batches seen is no weight, and older files lack it
+    missing = [
+        f"{key} {tuple(value.shape)}"
+        for key, value in target.items()
+        if key not in renamed and not key.endswith("num_batches_tracked")
+    ]
+    wrong = [
+        f"{key} {tuple(value.shape)} instead of {tuple(target[key].shape)}"
+        for key, value in renamed.items()
+        if key in target and value.shape != target[key].shape
+    ]
+    unknown += [f"{key} {tuple(value.shape)}" for key, value in renamed.items() if key not in target]
+    found = [
+        f"{title}: {_some(names)}"
+        for title, names in (("missing", missing), ("wrong shape", wrong), ("not in this network", unknown))
+        if names
+    ]
+    if found:
+        raise UserError(
+            f"{source} does not fit the network (names read as {scheme.name} style), and nothing was loaded; "
+            + "; ".join(found)
+        )
+    network.load_state_dict(renamed, strict=False)
+    return scheme
+
+
+def _some(names: list[str], most: int = 20) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

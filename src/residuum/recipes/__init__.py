@@ -1,0 +1,19 @@
+"""Named recipes: complete values, one file each, whose header says goal, command, hardware, result and deviations."""
+
+from __future__ import annotations
+
+from residuum.errors import UserError, nearest
+from residuum.recipes.debug import DEBUG
+from residuum.recipes.fast import FAST
+from residuum.recipes.paper_cifar import PAPER_CIFAR
+from residuum.recipes.paper_imagenet import PAPER_IMAGENET
+from residuum.training.recipe import Recipe
+
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (FAST, PAPER_CIFAR, PAPER_IMAGENET, DEBUG)}
+
+
+def recipe(name: str) -> Recipe:
+    """The recipe of a name, or a UserError with the nearest right one."""
+    if name not in RECIPES:
+        raise UserError(f'unknown recipe "{name}"; {nearest(name, RECIPES)}')
+    return RECIPES[name]

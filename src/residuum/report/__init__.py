@@ -1,0 +1,78 @@
+"""The report of a run: one self-contained HTML page, and its plots as files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from residuum.errors import UserError, one_line, shown
+from residuum.evaluation.metrics import Evaluation
+from residuum.report import wording
+from residuum.report.page import contents
+
+__all__ = ["write_report"]
+
+
+def write_report(
+    folder: Path,
+    *,
+    run: dict[str, Any],
+    history: list[dict[str, Any]],
+    evaluation: Evaluation | None,
+    layers: list[dict[str, Any]],
+    totals: dict[str, Any],
+    read: Callable[[int], np.ndarray],
+) -> Path:
+    """Write `folder/report.html` and `folder/plots/*.svg`; returns the path of the page.
+
+    `run` is run.json and `history` the lines of metrics.jsonl; both may lack anything, as a run cut short
+    does. `layers` and `totals` are the plan's table. `read(index)` gives the uint8 (H, W, 1 or 3) picture
+    at a place of the manifest, and may raise UserError where it is gone. Raises UserError when the folder
+    cannot be written.
+    """
+    page = contents(
+        folder, run=run, history=history, evaluation=evaluation, layers=layers, totals=totals, read=read
+    )
+    text = _environment().get_template("report.html").render(page)
+    path = folder / "report.html"
+    try:
+        (folder / "plots").mkdir(parents=True, exist_ok=True)
+        for plot in page["plots"].values():
+            _replace(folder / "plots" / f"{plot.name}.svg", plot.light)
+        _replace(path, text.encode())
+    except OSError as error:
+        raise UserError(
+            f"The report cannot be written to {shown(folder)} ({one_line(error.strerror)}); "
+            "make room or choose a folder you may write to."
+        ) from None
+    return path
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("residuum"),
+        autoescape=True,
+        finalize=wording.printable,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        area=wording.area,
+        extent=wording.extent,
+        number=wording.number,
+        percent=wording.percent,
+    )
+    return environment
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside, then rename: a page that is open or half-written never shows."""
+    beside = path.with_name(f".{path.name}.part")
+    beside.write_bytes(content)
+    os.replace(beside, path)

@@ -1,0 +1,98 @@
+"""The run directory: run.json, metrics.jsonl, checkpoints/, model.safetensors, report.html, plots/."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from residuum.errors import UserError, shown
+from residuum.files import make_folder, write_atomic, write_json
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder that one training writes."""
+
+    folder: Path
+
+    @property
+    def model(self) -> Path:
+        return self.folder / "model.safetensors"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoints" / "last.safetensors"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "train.log"
+
+    @classmethod
+    def create(cls, folder: Path, facts: dict[str, Any]) -> Run:
+        """A new run; a folder that already holds one is never written over."""
+        run = cls(folder)
+        if (folder / "run.json").exists():
+            raise UserError(
+                f"{shown(folder)} already holds a run; go on with `residuum train --resume {shown(folder)}`, "
+                f"or choose another --out"
+            )
+        make_folder(folder)
+        if any((folder / name).exists() for name in ("model.safetensors", "metrics.jsonl", "checkpoints")):
+            raise UserError(f"{shown(folder)} holds files of another run; choose another --out")
+        make_folder(run.checkpoint.parent)
+        run.write(facts)
+        return run
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """An existing run, to be resumed or read."""
+        if not (folder / "run.json").is_file():
+            raise UserError(f"{shown(folder)} holds no run (no run.json); give the --out folder of a training")
+        run = cls(folder)
+        make_folder(run.checkpoint.parent)
+        return run
+
+    def read(self) -> dict[str, Any]:
+        """run.json."""
+        try:
+            return json.loads((self.folder / "run.json").read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{shown(self.folder / 'run.json')} cannot be read: {error}") from None
+
+    def write(self, facts: dict[str, Any]) -> None:
+        write_json(self.folder / "run.json", facts)
+
+    def history(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl, one per epoch; a line cut off by a crash is left out."""
+        path = self.folder / "metrics.jsonl"
+        lines = path.read_text().splitlines() if path.exists() else []
+        found = []
+        for line in lines:
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                break
+        return found
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add one line to metrics.jsonl."""
+        path = self.folder / "metrics.jsonl"
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"cannot write {shown(path)}: {error.strerror or error}; make room and resume") from None
+
+    def forget_after(self, step: int) -> None:
+        """Drop the metrics of epochs that ended after `step`: the resumed run writes them again."""
+        kept = [row for row in self.history() if row["step"] <= step]
+        write_atomic(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))

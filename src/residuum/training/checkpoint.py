@@ -1,0 +1,66 @@
+"""Checkpoints: everything needed to go on, in one safetensors file, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from residuum.errors import UserError, shown
+from residuum.files import write_atomic
+
+
+def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Write weights, optimizer, random state and `state` (JSON values). A non-finite weight is an error: the
+    last good checkpoint stays.
+    """
+    tensors: dict[str, Tensor] = {f"network.{name}": value for name, value in network.state_dict().items()}
+    packed = optimizer.state_dict()
+    scalars: dict[str, Any] = {}
+    for index, slots in packed["state"].items():
+        for slot, value in slots.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{slot}"] = value
+            elif value is not None:
+                scalars[f"{index}.{slot}"] = value
+    for name, value in tensors.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise UserError(
+                f"{name} is no longer finite: training diverged, and the last good checkpoint was kept; "
+                f"use a lower learning rate (--lr)"
+            )
+    tensors["random.cpu"] = torch.get_rng_state()
+    if torch.cuda.is_available():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    metadata = {"state": json.dumps(state), "scalars": json.dumps(scalars)}
+    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    write_atomic(path, safetensors.torch.save(contiguous, metadata))
+
+
+def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Restore network, optimizer and random state in place, and return `state`."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        state, scalars = json.loads(metadata["state"]), json.loads(metadata["scalars"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"the checkpoint {shown(path)} cannot be read ({error}); start again with a new --out") from None
+    network.load_state_dict(
+        {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
+    )
+    slots: dict[int, dict[str, Any]] = {}
+    for name, value in [*tensors.items(), *((f"optimizer.{key}", value) for key, value in scalars.items())]:
+        if name.startswith("optimizer."):
+            _, index, slot = name.split(".", 2)
+            slots.setdefault(int(index), {})[slot] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+    torch.set_rng_state(tensors["random.cpu"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    return state

@@ -1,0 +1,173 @@
+"""The training loop: fetch, step, perhaps validate, perhaps save. Each "perhaps" is a function of the step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from residuum.data.batches import Batch
+from residuum.errors import UserError, shown
+from residuum.evaluation.metrics import Evaluation
+from residuum.nets.ops import dense_format
+from residuum.progress import Reporter, duration
+from residuum.run import Run
+from residuum.tasks import classification
+from residuum.training.checkpoint import load_checkpoint, save_checkpoint
+from residuum.training.optimizer import make_optimizer
+from residuum.training.recipe import Length, Recipe
+from residuum.training.schedule import Progress, learning_rate
+from residuum.training.stop import Stopped, StopRequest
+
+SAVE_SECONDS = 120.0
+"""Longest training time between two checkpoints; there is one after every epoch too."""
+
+
+class Stream(Protocol):
+    """Training batches as a pure function of the step."""
+
+    def from_step(self, step: int) -> Iterator[Batch]: ...
+
+
+@dataclass
+class Position:
+    """How far training is, and the sums of the epoch under way: with weights and optimizer, all of its state."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    wrong: int = 0
+    images: int = 0
+    seconds: float = 0.0
+    total_seconds: float = 0.0
+    schedule: Progress = field(default_factory=Progress)
+
+    def begin_epoch(self) -> None:
+        self.loss_sum, self.wrong, self.images, self.seconds = 0.0, 0, 0, 0.0
+
+    @classmethod
+    def restore(cls, state: dict[str, Any]) -> Position:
+        return cls(**{**state, "schedule": Progress.restore(state["schedule"])})
+
+
+@dataclass
+class Trainer:
+    """A network on its way through a recipe. `validate` evaluates it, or is None where nothing is held out."""
+
+    network: nn.Module
+    recipe: Recipe
+    length: Length
+    batches: Stream
+    validate: Callable[[], Evaluation] | None
+    name_of: Callable[[int], str]
+    run: Run
+    reporter: Reporter
+    device: torch.device
+    precision: torch.dtype
+
+    def train(self) -> Position:
+        """Train to the end from the run's checkpoint, or from the start where it has none.
+
+        Stopped after a signal (state saved); UserError when training diverges (last good checkpoint kept).
+        """
+        self.network.to(self.device)
+        if self.recipe.channels_last:
+            self.network.to(memory_format=dense_format(torch.empty(1, 1, *self.recipe_dims())))
+        optimizer = make_optimizer(self.network, self.recipe.optimizer)
+        at = self._resume(optimizer)
+        with StopRequest() as stop, self.reporter.track("training", "steps") as update:
+            batches = self.batches.from_step(at.step)
+            since = saved = time.perf_counter()
+            self.network.train()
+            while at.step < self.length.steps:
+                epoch = self.length.epoch_of(at.step)
+                lr = learning_rate(self.recipe, at.step, self.length.steps, at.schedule)
+                self._step(next(batches), optimizer, lr, at)
+                now = time.perf_counter()
+                at.seconds, at.total_seconds, since = at.seconds + now - since, at.total_seconds + now - since, now
+                update(at.step, self.length.steps, self._text(epoch, at, lr))
+                epoch_is_over = at.step == self.length.epoch_end(epoch)
+                if epoch_is_over:
+                    self._end_epoch(epoch, at, lr)
+                if epoch_is_over or stop.signal_number is not None or now - saved > SAVE_SECONDS:
+                    save_checkpoint(self.run.checkpoint, self.network, optimizer, asdict(at))
+                    since = saved = time.perf_counter()
+                if stop.signal_number is not None and at.step < self.length.steps:
+                    raise Stopped(stop.signal_number, at.step)
+        return at
+
+    def recipe_dims(self) -> tuple[int, ...]:
+        """Ones for every spatial dimension of the network."""
+        conv = next(m for m in self.network.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d)))
+        return (1,) * len(conv.kernel_size)
+
+    def _resume(self, optimizer: torch.optim.Optimizer) -> Position:
+        if not self.run.checkpoint.exists():
+            self.run.forget_after(0)
+            return Position()
+        at = Position.restore(load_checkpoint(self.run.checkpoint, self.network, optimizer))
+        self.run.forget_after(at.step)
+        self.reporter.say(f"going on after step {at.step} of {self.length.steps}")
+        return at
+
+    def _step(self, batch: Batch, optimizer: torch.optim.Optimizer, lr: float, at: Position) -> None:
+        """Forward, backward, update; a loss that is not finite stops before the update."""
+        inputs, targets = batch.inputs.to(self.device), batch.targets.to(self.device)
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+            logits = self.network(inputs)
+        loss = classification.loss(logits, targets, self.recipe.label_smoothing)
+        value, wrong = loss.item(), int(classification.wrong(logits.detach(), targets))
+        if value != value or abs(value) == float("inf"):
+            names = ", ".join(shown(self.name_of(int(index))) for index in batch.indices[:8])
+            more = f" and {len(batch.indices) - 8} more" if len(batch.indices) > 8 else ""
+            raise UserError(
+                f"training diverged: the loss of step {at.step + 1} is {value} (learning rate {lr:.3g}; pictures "
+                f"{names}{more}); the last good checkpoint was kept; use a lower learning rate (--lr)"
+            )
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        at.step, at.images = at.step + 1, at.images + len(targets)
+        at.loss_sum, at.wrong = at.loss_sum + value * len(targets), at.wrong + wrong
+        at.schedule.after_step(self.recipe, 100.0 * wrong / len(targets))
+
+    def _end_epoch(self, epoch: int, at: Position, lr: float) -> None:
+        """Validate, write one line of metrics, tell the person, begin the next epoch."""
+        summary = None
+        if self.validate is not None:
+            summary = self.validate().summary()
+            self.network.train()
+        train_error = 100.0 * at.wrong / at.images
+        row = {
+            "epoch": epoch + 1,
+            "step": at.step,
+            "seconds": round(at.total_seconds, 3),
+            "images_per_second": round(at.images / at.seconds, 2),
+            "lr": lr,
+            "train_loss": at.loss_sum / at.images,
+            "train_top1_error": train_error,
+            "val_loss": summary["loss"] if summary else None,
+            "val_top1_error": summary["top1_error"] if summary else None,
+        }
+        self.run.append(row)
+        at.schedule.after_epoch(self.recipe, summary["top1_error"] if summary else train_error)
+        held_out = f"  val error {row['val_top1_error']:.2f}%" if summary else ""
+        left = duration(at.total_seconds / at.step * (self.length.steps - at.step))
+        self.reporter.say(
+            f"epoch {epoch + 1}  step {at.step}/{self.length.steps}  loss {row['train_loss']:.4f}  lr {lr:.4g}"
+            f"{held_out}  {row['images_per_second']:.0f} images/s  {left} left"
+        )
+        at.begin_epoch()
+
+    def _text(self, epoch: int, at: Position, lr: float) -> str:
+        if not at.images:
+            return ""
+        return (
+            f"epoch {epoch + 1}  loss {at.loss_sum / at.images:.4f}  lr {lr:.4g}  "
+            f"{at.images / max(at.seconds, 1e-9):.0f} images/s"
+        )

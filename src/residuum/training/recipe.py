@@ -1,0 +1,172 @@
+"""A recipe: how a network is trained, complete, every number visible, as a value that can be printed and replayed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from residuum.config import STRICT
+from residuum.data.augment import Augment
+from residuum.errors import UserError
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with momentum; weight decay as an L2 term, as in the paper."""
+
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    decay_norms_and_biases: bool = True
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Linear rise from 0 to the learning rate over the `warmup` fraction of the run, then linear fall to 0."""
+
+    warmup: float = 0.2
+    kind: Literal["one-cycle"] = "one-cycle"
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """A lower rate until the training error is below `until_error` percent (section 4.2: ResNet-110)."""
+
+    lr: float = 0.01
+    until_error: float = 80.0
+    from_layers: int = 110
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class Drops:
+    """The learning rate times `factor` at each of the fractions `at` of the run (32k and 48k of 64k iterations)."""
+
+    at: tuple[float, ...] = (0.5, 0.75)
+    factor: float = 0.1
+    warmup: WarmUp | None = None
+    kind: Literal["drops"] = "drops"
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class Plateau:
+    """The learning rate times `factor` when the validation error has not fallen for `patience` epochs."""
+
+    factor: float = 0.1
+    patience: int = 5
+    kind: Literal["plateau"] = "plateau"
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    epochs, steps     the length: exactly one of them is set
+    min_steps         small sets are gone through more often, so that there are at least so many steps; their
+                      batches shrink to a sixteenth of the set (at least 8). 0: neither
+    resolution        (until fraction of the run, scale of the input size): small pictures first. Sides are rounded
+                      to multiples of 4 and are never scaled below 16 pixels
+    per_pixel_mean    subtract the mean picture of the training set instead of the mean of each channel
+    augment           with both crop_padding and area, the first is for pictures that have the input's size already,
+                      the second for larger ones
+    precision         auto: bfloat16 where the processor computes in it, else float32
+    """
+
+    name: str
+    epochs: float | None = None
+    steps: int | None = None
+    min_steps: int = 0
+    batch_size: int = 128
+    optimizer: SGD = field(default_factory=SGD)
+    schedule: OneCycle | Drops | Plateau = field(default_factory=OneCycle)
+    label_smoothing: float = 0.0
+    augment: Augment = field(default_factory=Augment)
+    resolution: tuple[tuple[float, float], ...] = ()
+    per_pixel_mean: bool = False
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    channels_last: bool = True
+    __pydantic_config__ = STRICT
+
+    def check(self) -> Recipe:
+        """The recipe itself, or one UserError that names everything wrong with it."""
+        o, found = self.optimizer, list[str]()
+        if (self.epochs is None) == (self.steps is None):
+            found.append("give either epochs or steps")
+        rules = {
+            "epochs must be more than 0": self.epochs is None or 0 < self.epochs < math.inf,
+            "steps must be at least 1": self.steps is None or self.steps >= 1,
+            "batch_size must be at least 1": self.batch_size >= 1,
+            "lr must be a positive number": 0 < o.lr < math.inf,
+            "momentum must be in 0..1, 1 excluded": 0 <= o.momentum < 1,
+            "nesterov needs momentum": not o.nesterov or o.momentum > 0,
+            "weight_decay must not be negative": 0 <= o.weight_decay < math.inf,
+            "label_smoothing must be in 0..1, 1 excluded": 0 <= self.label_smoothing < 1,
+            "resolution must be (fraction, scale) pairs, fractions rising, scales in 0..1": all(
+                0 < scale <= 1 for _, scale in self.resolution
+            )
+            and [f for f, _ in self.resolution] == sorted({f for f, _ in self.resolution}),
+        }
+        found += [rule for rule, holds in rules.items() if not holds]
+        if found:
+            raise UserError(f"recipe {self.name}: " + "; ".join(found))
+        self.augment.check()
+        return self
+
+
+@dataclass(frozen=True)
+class Length:
+    """A run's length in steps, and where its epochs end."""
+
+    images: int
+    batch_size: int
+    steps: int
+
+    def epoch_end(self, epoch: int) -> int:
+        """The step after which `epoch` (from 0) is over: every picture has been seen once more."""
+        return min(-(-(epoch + 1) * self.images // self.batch_size), self.steps)
+
+    def epoch_of(self, step: int) -> int:
+        """The epoch that step `step` (from 0) belongs to."""
+        return step * self.batch_size // self.images
+
+
+def fit(
+    recipe: Recipe, *, images: int, size: tuple[int, int], native: bool, layers: int, chiral: bool
+) -> tuple[Recipe, Length]:
+    """The recipe settled for a data set and network, nothing left to choose, and its length in steps.
+
+    `native` says that the pictures have the input's `size`. `chiral` data (handwriting) are never mirrored. On
+    small data padding is at most an eighth of the picture, its share in the paper. The paper's warm-up applies
+    from its depth on.
+    """
+    recipe.check()
+    batch_size, augment, schedule = recipe.batch_size, recipe.augment, recipe.schedule
+    if recipe.min_steps:
+        batch_size = min(batch_size, max(8, 2 ** int(math.log2(max(images / 16, 1)))))
+        augment = replace(augment, crop_padding=min(augment.crop_padding, min(size) // 8))
+    if augment.crop_padding and augment.area:
+        augment = replace(augment, area=None) if native else replace(augment, crop_padding=0)
+    augment = replace(augment, mirror=augment.mirror and not chiral)
+    if isinstance(schedule, Drops) and schedule.warmup and layers < schedule.warmup.from_layers:
+        schedule = replace(schedule, warmup=None)
+    steps = recipe.steps
+    if steps is None:
+        assert recipe.epochs is not None
+        steps = max(-(-int(recipe.epochs * images) // batch_size), 1, recipe.min_steps)
+    settled = replace(recipe, batch_size=batch_size, augment=augment, schedule=schedule)
+    augment.check(size)
+    return settled, Length(images, batch_size, steps)
+
+
+def resolution_at(recipe: Recipe, fraction: float, size: int) -> int:
+    """The training side, in pixels, at a fraction (0..1) of the run."""
+    for until, scale in recipe.resolution:
+        if fraction < until:
+            return min(max(4 * round(size * scale / 4), 16), size)
+    return size

@@ -1,0 +1,82 @@
+"""What a training settles before its first step: network, size, preprocessing and recipe, from data and wishes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from residuum import catalog
+from residuum.data.manifest import Manifest
+from residuum.data.preprocessing import Preprocessing
+from residuum.data.statistics import channel_statistics, mean_picture
+from residuum.errors import UserError
+from residuum.spec import NetworkSpec, layers_of_depth
+from residuum.training.recipe import Length, Recipe, fit
+
+SMALL_SIDE = 64
+"""Pictures all of one size up to this many pixels are for CIFAR-style nets, at their own size."""
+LARGEST_NATIVE_SIDE = 128
+"""Pictures all of one size up to this many pixels are fed as they are."""
+PHOTO_SIZE = 128
+"""The default input of photos where there is no GPU: a quarter of the cost of 224 is a better bargain on little data."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything decided; nothing random."""
+
+    name: str
+    spec: NetworkSpec
+    preprocessing: Preprocessing
+    mean_picture: np.ndarray | None
+    recipe: Recipe
+    length: Length
+
+
+def choose_network(manifest: Manifest, model: str | None, axes: dict[str, Any], gpu: bool) -> tuple[str, NetworkSpec]:
+    """The network's name and spec for a data set; `axes` may hold `depth`, and what is given wins."""
+    axes = dict(axes)
+    native = manifest.pictures.uniform
+    if model is None:
+        model = "resnet20" if native and max(native) <= SMALL_SIDE else "resnet18"
+        if not native and not gpu:
+            axes.setdefault("size", PHOTO_SIZE)
+    axes.setdefault("classes", len(manifest.classes))
+    axes.setdefault("channels", 1 if manifest.pictures.grey else 3)
+    if native and max(native) <= LARGEST_NATIVE_SIDE:
+        axes.setdefault("size", native[0] if native[0] == native[1] else native)
+    spec = catalog.spec(model, **axes)
+    if spec.classes != len(manifest.classes):
+        raise UserError(f"--classes is {spec.classes} but the data have {len(manifest.classes)}; leave --classes out")
+    if spec.ndim != 2 or spec.channels not in (1, 3):
+        raise UserError(f"pictures need ndim 2 and 1 or 3 channels, not ndim {spec.ndim} and {spec.channels} channels")
+    return model, spec
+
+
+def choose_preprocessing(manifest: Manifest, spec: NetworkSpec, per_pixel: bool) -> tuple[Preprocessing, np.ndarray | None]:
+    """Size from the spec, statistics from the training part; the usual margin of 8/7 around photos' centre crop."""
+    height, width = spec.input_size()
+    resize = max(height, width) if manifest.pictures.uniform == (height, width) else round(max(height, width) * 8 / 7)
+    neutral = (0.0,) * spec.channels, (1.0,) * spec.channels
+    view = Preprocessing((height, width), resize, spec.channels, *neutral)
+    mean, std = channel_statistics(manifest, "train", channels=spec.channels, size=view.size)
+    if not per_pixel:
+        return replace(view, mean=mean, std=std), None
+    # the paper subtracts and does not divide; the first batch norm takes care of the scale
+    return replace(view, mean=mean, per_pixel=True), mean_picture(manifest, "train", view)
+
+
+def settle(manifest: Manifest, name: str, spec: NetworkSpec, recipe: Recipe) -> Setup:
+    """Network, preprocessing, recipe and length for a data set."""
+    preprocessing, mean = choose_preprocessing(manifest, spec, recipe.per_pixel_mean)
+    settled, length = fit(
+        recipe,
+        images=len(manifest.part("train")),
+        size=preprocessing.size,
+        native=manifest.pictures.uniform == preprocessing.size,
+        layers=layers_of_depth(spec),
+        chiral=manifest.chiral,
+    )
+    return Setup(name, spec, preprocessing, mean, settled, length)
