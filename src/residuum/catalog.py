@@ -1,4 +1,4 @@
-"""The named networks: each a spec and where it is from. A variant is one line: `replace(spec("resnet50"), groups=32)`."""
+"""The named networks: each a spec and where it is from. A variant is one line: `spec("resnet50", groups=32)`."""
 
 from __future__ import annotations
 
@@ -42,7 +42,12 @@ CATALOG: dict[str, Entry] = {
     entry.name: entry
     for entry in (
         *(
-            Entry(f"plain{n}", "plain (ImageNet)", _imagenet(d, shortcut="none"), f"{PAPER}, Fig. 3 middle, Table 2")
+            Entry(
+                f"plain{n}",
+                "plain (ImageNet)",
+                _imagenet(d, shortcut="none"),
+                f"{PAPER}, Fig. 3 middle, Table 2",
+            )
             for n, d in _BASIC.items()
         ),
         *(Entry(f"resnet{n}", "ResNet (ImageNet)", _imagenet(d), f"{PAPER}, Table 1") for n, d in _BASIC.items()),

@@ -12,7 +12,7 @@ from residuum.errors import UserError
 
 
 def pick_device(name: str) -> torch.device:
-    """"auto" is a GPU where there is one; UserError for a device this machine does not have."""
+    """ "auto" is a GPU where there is one; UserError for a device this machine does not have."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
     try:
@@ -24,7 +24,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """"auto" is bfloat16 where the processor computes in it: elsewhere it is emulated, and far slower."""
+    """ "auto" is bfloat16 where the processor computes in it: elsewhere it is emulated, and far slower."""
     if name == "float32":
         return torch.float32
     if name == "bfloat16":

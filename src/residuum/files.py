@@ -32,7 +32,9 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         if temporary:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise UserError(f"cannot write {shown(path)}: {error.strerror or error}; make room or choose another --out") from None
+        raise UserError(
+            f"cannot write {shown(path)}: {error.strerror or error}; make room or choose another --out"
+        ) from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -44,7 +46,9 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot make the folder {shown(path)}: {error.strerror or error}; choose another --out") from None
+        raise UserError(
+            f"cannot make the folder {shown(path)}: {error.strerror or error}; choose another --out"
+        ) from None
 
 
 def _umask() -> int:

@@ -18,7 +18,7 @@ from residuum.data.decoding import as_channels, decode, is_picture_name, of_imag
 from residuum.data.manifest import Manifest
 from residuum.devices import pick_device
 from residuum.errors import UserError, shown
-from residuum.evaluation.evaluate import evaluate_network, logits_of
+from residuum.evaluation.evaluate import evaluate_network, logits_of, protocol_of
 from residuum.evaluation.metrics import Evaluation
 from residuum.nets.network import make_network
 from residuum.plan import make_plan
@@ -38,7 +38,9 @@ class Model:
         try:
             self.network.load_state_dict(state, assign=True)
         except RuntimeError as error:
-            raise UserError(f"the weights in the model file do not fit its spec ({str(error).splitlines()[-1].strip()})") from None
+            raise UserError(
+                f"the weights in the model file do not fit its spec ({str(error).splitlines()[-1].strip()})"
+            ) from None
         self.network.to(pick_device(device)).eval()
         mean = content.tensors.get(MEAN_PICTURE)
         self.mean_picture = None if mean is None else mean.numpy()
@@ -81,14 +83,23 @@ class Model:
         return answers
 
     def evaluate(
-        self, manifest: Manifest, part: str | None = None, batch_size: int = 64, workers: int = 0,
+        self,
+        manifest: Manifest,
+        part: str | None = None,
+        batch_size: int = 64,
+        workers: int = 0,
         progress: Update | None = None,
     ) -> Evaluation:
         """Evaluate in float32 on a part of a data set; None means every picture."""  # fmt: skip
         indices = manifest.part(part) if part else np.arange(len(manifest.names))
         view = self.artifact.preprocessing
         batches = EvalBatches(
-            manifest, indices, view, min(batch_size, len(indices)), workers=workers, mean_picture=self.mean_picture
+            manifest,
+            indices,
+            view,
+            min(batch_size, len(indices)),
+            workers=workers,
+            mean_picture=self.mean_picture,
         )
         return evaluate_network(
             self.network,
@@ -124,7 +135,9 @@ class Model:
         if isinstance(item, Image.Image):
             return as_channels(of_image(item), channels)
         if item.dtype != np.uint8 or (item.ndim != 2 and item.shape[2:] not in ((1,), (3,))):
-            raise UserError(f"a picture array must be uint8 (H, W), (H, W, 1) or (H, W, 3), not {item.dtype} {item.shape}")
+            raise UserError(
+                f"a picture array must be uint8 (H, W), (H, W, 1) or (H, W, 3), not {item.dtype} {item.shape}"
+            )
         return as_channels(item if item.ndim == 3 else item[..., None], channels)
 
     def _answer(self, item: Picture, probabilities: torch.Tensor, top: int) -> dict[str, Any]:
@@ -132,22 +145,10 @@ class Model:
         return {
             "image": str(item) if isinstance(item, (str, Path)) else "",
             "predictions": [
-                {"class": self.classes[index], "index": index, "probability": float(probabilities[index])} for index in best
+                {"class": self.classes[index], "index": index, "probability": float(probabilities[index])}
+                for index in best
             ],
         }
-
-
-def protocol_of(manifest: Manifest, split: str, view: dict[str, Any]) -> dict[str, Any]:
-    """How a number is made, in full; stored with it. One view of each picture, its centre."""
-    return {
-        "name": "center",
-        "data": manifest.argument,
-        "data_digest": manifest.digest,
-        "split": split,
-        "view": {key: view[key] for key in ("resize", "size", "channels")},
-        "precision": "float32",
-        "backend": "torch",
-    }
 
 
 def load(path: str | Path, device: str = "auto") -> Model:

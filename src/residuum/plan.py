@@ -251,7 +251,13 @@ class _Builder:
         self.channels, self.size = channels, size
 
     def conv(
-        self, width: int, kernel: Size, stride: Size = 1, dilation: Size = 1, groups: int = 1, number: int | None = None
+        self,
+        width: int,
+        kernel: Size,
+        stride: Size = 1,
+        dilation: Size = 1,
+        groups: int = 1,
+        number: int | None = None,
     ) -> None:
         """Padding keeps the size at stride 1; without norms the convolution has the bias they would have."""
         k, s, d = (each(value, self.spec.ndim) for value in (kernel, stride, dilation))
@@ -278,6 +284,11 @@ class _Builder:
 
     def avgpool(self, stride: tuple[int, ...]) -> None:
         """A last, partial window counts too, so that odd sizes come out as a strided convolution leaves them."""
+        if self.spec.ndim == 3 and any(n < s for n, s in zip(self.size, stride, strict=True)):
+            raise UserError(  # torch's mean over volumes takes no window larger than its input
+                f"size {self.spec.size} is too small for shortcut D in three dimensions: {self.size} is left where "
+                f"it pools by {stride}; use a larger size, smaller strides, or shortcut B"
+            )
         size = tuple(-(-n // s) for n, s in zip(self.size, stride, strict=True))
         self._layer("avgpool", "pool", self.channels, stride, stride, output_size=size)
 

@@ -75,7 +75,10 @@ class Reporter:
         first: int | None = None
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
             task = bar.add_task(what, total=None, rate="", text="")
-            self._bar_is_up, self._print_above = True, lambda line: bar.console.print(line, markup=False, highlight=False)
+            self._bar_is_up, self._print_above = (
+                True,
+                lambda line: bar.console.print(line, markup=False, highlight=False),
+            )
 
             def update(done: int, total: int, text: str = "") -> None:
                 nonlocal first

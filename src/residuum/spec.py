@@ -135,7 +135,10 @@ def problems(spec: NetworkSpec) -> list[str]:
         return [f"ndim is {spec.ndim!r}: use 1 (series), 2 (pictures) or 3 (volumes, clips)"]
     sizes = {"size": spec.size}
     for i, conv in enumerate(spec.stem.convs, start=1):
-        sizes |= {f"kernel of stem convolution {i}": conv.kernel, f"stride of stem convolution {i}": conv.stride}
+        sizes |= {
+            f"kernel of stem convolution {i}": conv.kernel,
+            f"stride of stem convolution {i}": conv.stride,
+        }
         positive(f"width of stem convolution {i}", conv.width)
     for i, stage in enumerate(spec.stages, start=1):
         sizes |= {f"stride of stage {i}": stage.stride, f"dilation of stage {i}": stage.dilation}
@@ -180,9 +183,7 @@ def _crossing_problems(spec: NetworkSpec) -> list[str]:
         for i, stage in enumerate(spec.stages, start=1):
             outputs = spec.block_outputs(stage)
             if outputs < inputs:
-                found.append(
-                    f"shortcut A cannot pad {inputs} channels down to {outputs} in stage {i}; use shortcut B"
-                )
+                found.append(f"shortcut A cannot pad {inputs} channels down to {outputs} in stage {i}; use shortcut B")
             inputs = outputs
     if spec.norm == "group":
         widths = {conv.width for conv in spec.stem.convs}

@@ -28,6 +28,13 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
+def decoded_or_reason(data: bytes) -> np.ndarray | str:
+    try:
+        return decode(data, 3)
+    except Unreadable as error:
+        return str(error)
+
+
 def png_header(width: int, height: int, body: bytes = b"") -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -186,11 +193,10 @@ def test_truncated_files_are_refused_or_complete(form: str, share: float) -> Non
     pixels = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)
     data = encoded(Image.fromarray(pixels), form)
     whole = decode(data, 3)
-    try:
-        got = decode(data[: int(len(data) * share)], 3)
-    except Unreadable as error:
-        assert str(error)
-        assert "\n" not in str(error)
+    got = decoded_or_reason(data[: int(len(data) * share)])
+    if isinstance(got, str):
+        assert got
+        assert "\n" not in got
     else:
         np.testing.assert_array_equal(got, whole)
 
@@ -204,10 +210,8 @@ def test_damaged_files_never_raise_anything_else(form: str, data: st.DataObject)
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            assert decode(bytes(raw), 3).shape[-1] == 3
-        except Unreadable as error:
-            assert str(error)
+        got = decoded_or_reason(bytes(raw))
+    assert got if isinstance(got, str) else got.shape[-1] == 3
 
 
 @settings(max_examples=100, deadline=None)
@@ -219,7 +223,7 @@ def test_arbitrary_bytes_are_refused(data: bytes) -> None:
 
 def test_half_a_jpeg_says_truncated(noise: Noise) -> None:
     data = encoded(Image.fromarray(noise(64, 64)), "JPEG")
-    with pytest.raises(Unreadable, match="^truncated$"):
+    with pytest.raises(Unreadable, match=r"^truncated$"):
         decode(data[: len(data) // 2], 3)
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 
@@ -263,7 +267,7 @@ def test_a_huge_picture_is_refused_from_its_header(tmp_path: Path) -> None:
 
 
 def test_pillows_own_pixel_limit_neither_trips_nor_changes(monkeypatch: pytest.MonkeyPatch, noise: Noise) -> None:
-    assert 90e6 < MAX_PIXELS
+    assert MAX_PIXELS > 90e6
     data = encoded(Image.fromarray(noise(64, 64)), "JPEG")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with warnings.catch_warnings():

@@ -56,7 +56,7 @@ def train(
 
     Parameters
     ----------
-    data: A folder of class folders (perhaps below train/, val/, test/), or digits, cifar10:PATH, cifar100:PATH, mnist:PATH, csv:FILE.
+    data: Class folders (perhaps below train/, val/, test/), digits, cifar10:PATH, cifar100:PATH, mnist:PATH, csv:FILE.
     model: A network of `residuum models`; by default chosen from the data.
     recipe: fast (default), paper-cifar, paper-imagenet or debug.
     out: The run directory to make; by default runs/MODEL-DATA.
@@ -191,7 +191,13 @@ def models(
         raise UserError("--batch-size must be at least 1")
     if name is None:
         rows = [
-            {"name": e.name, "family": e.family, "parameters": plan.parameters, "macs": plan.macs, "source": e.source}
+            {
+                "name": e.name,
+                "family": e.family,
+                "parameters": plan.parameters,
+                "macs": plan.macs,
+                "source": e.source,
+            }
             for e in catalog.CATALOG.values()
             if (plan := make_plan(catalog.spec(e.name, **given(axes))))
         ]
@@ -226,11 +232,7 @@ def import_(
     from residuum.errors import shown
     from residuum.importing import import_weights
 
-    notes = import_weights(
-        weights, model, out, axes=given(axes), classes_file=classes_file, mean=mean, std=std
-    )
+    notes = import_weights(weights, model, out, axes=given(axes), classes_file=classes_file, mean=mean, std=std)
     for note in notes:
         print(note, file=sys.stderr)
     print(f"wrote {shown(out)}")
-
-

@@ -36,7 +36,10 @@ def finished(run: Run) -> None:
 
 def stopped(stop: Stopped, folder: Path | None) -> None:
     where = shown(folder) if folder else "RUN"
-    print(f"residuum: stopped after step {stop.step}; go on with `residuum train --resume {where}`", file=sys.stderr)
+    print(
+        f"residuum: stopped after step {stop.step}; go on with `residuum train --resume {where}`",
+        file=sys.stderr,
+    )
 
 
 def print_evaluation(summary: dict[str, Any]) -> None:

@@ -38,9 +38,7 @@ class Augment:
         if self.padding not in ("zero", "reflect"):
             problems.append(f'padding must be "zero" or "reflect", not "{self.padding}"')
         if size is not None and self.padding == "reflect" and self.crop_padding >= min(size):
-            problems.append(
-                f"a reflection can pad at most {min(size) - 1} pixels here, not {self.crop_padding}"
-            )
+            problems.append(f"a reflection can pad at most {min(size) - 1} pixels here, not {self.crop_padding}")
         if self.area is not None and self.shorter_side is not None:
             problems.append("area and shorter_side are two ways to choose the scale: give one of them")
         if self.area is not None and not 0 < self.area[0] <= self.area[1] <= 1:
@@ -49,9 +47,7 @@ class Augment:
             low, high = self.shorter_side
             least = 1 if size is None else max(size)
             if not least <= low <= high:
-                problems.append(
-                    f"shorter_side must be a range from at least {least}, not {self.shorter_side}"
-                )
+                problems.append(f"shorter_side must be a range from at least {least}, not {self.shorter_side}")
         if not (math.isfinite(self.colour) and self.colour >= 0):
             problems.append(f"colour must not be negative, and is {self.colour}")
         if problems:

@@ -29,18 +29,10 @@ def read_cifar10(path: Path) -> Arrays:
     files = members(path, lambda name: name in wanted or _BATCH.fullmatch(name) is not None)
     batches = sorted((int(m[1]), name) for name in files if (m := _BATCH.fullmatch(name)))
     if [number for number, _ in batches] != list(range(1, len(batches) + 1)):
-        raise UserError(
-            f"{shown(path)} lacks some data_batch files; it has {', '.join(name for _, name in batches)}"
-        )
-    notes = (
-        [] if len(batches) in (0, 5) else [f"only {len(batches)} of CIFAR-10's 5 training batches are there"]
-    )
-    parts = [("train", name) for _, name in batches] + [
-        ("test", n) for n in files if n.startswith("test_batch")
-    ]
-    return _assemble(
-        path, files, parts, "batches.meta", "batches.meta.txt", "label_names", "labels", 1, notes
-    )
+        raise UserError(f"{shown(path)} lacks some data_batch files; it has {', '.join(name for _, name in batches)}")
+    notes = [] if len(batches) in (0, 5) else [f"only {len(batches)} of CIFAR-10's 5 training batches are there"]
+    parts = [("train", name) for _, name in batches] + [("test", n) for n in files if n.startswith("test_batch")]
+    return _assemble(path, files, parts, "batches.meta", "batches.meta.txt", "label_names", "labels", 1, notes)
 
 
 def read_cifar100(path: Path) -> Arrays:
@@ -48,9 +40,7 @@ def read_cifar100(path: Path) -> Arrays:
     wanted = {"meta", "train", "test", "fine_label_names.txt", "train.bin", "test.bin"}
     files = members(path, wanted.__contains__)
     parts = [(part, name) for part in ("train", "test") for name in (part, f"{part}.bin") if name in files]
-    return _assemble(
-        path, files, parts, "meta", "fine_label_names.txt", "fine_label_names", "fine_labels", 2, []
-    )
+    return _assemble(path, files, parts, "meta", "fine_label_names.txt", "fine_label_names", "fine_labels", 2, [])
 
 
 def _assemble(
@@ -65,9 +55,7 @@ def _assemble(
     notes: list[str],
 ) -> Arrays:
     if not any(part == "train" for part, _ in parts):
-        raise UserError(
-            f"{shown(path)} holds no CIFAR training files; give the official archive or its folder"
-        )
+        raise UserError(f"{shown(path)} holds no CIFAR training files; give the official archive or its folder")
     where = lambda name: f"{shown(name)} in {shown(path)}"  # noqa: E731
     if meta in files:
         classes = _strings(unpickle(files[meta], where(meta)).get(names_key), where(meta))
@@ -107,12 +95,7 @@ def _binary(data: bytes, label_bytes: int, where: str) -> tuple[np.ndarray, np.n
 def _pickled(data: bytes, labels_key: str, where: str) -> tuple[np.ndarray, np.ndarray]:
     batch = unpickle(data, where)
     rows, labels = batch.get("data"), batch.get(labels_key)
-    if (
-        not isinstance(rows, np.ndarray)
-        or rows.dtype != np.uint8
-        or rows.ndim != 2
-        or rows.shape[1] != _PIXELS
-    ):
+    if not isinstance(rows, np.ndarray) or rows.dtype != np.uint8 or rows.ndim != 2 or rows.shape[1] != _PIXELS:
         raise UserError(f"{where} has no uint8 array of {_PIXELS} values per picture under data")
     if not isinstance(labels, list) or len(labels) != len(rows) or not all(type(x) is int for x in labels):
         raise UserError(f"{where} has no list of {len(rows)} whole numbers under {labels_key}")

@@ -61,9 +61,7 @@ def _columns(file: Path, header: object) -> tuple[dict[str, str], list[str]]:
             ignored.append(shown(name))
     for name in ("path", "label"):
         if name not in columns:
-            raise UserError(
-                f"{shown(file)} has no {name} column; its first line must be path,label[,split][,group]"
-            )
+            raise UserError(f"{shown(file)} has no {name} column; its first line must be path,label[,split][,group]")
     return columns, [f"columns of the table that were ignored: {', '.join(ignored)}"] if ignored else []
 
 

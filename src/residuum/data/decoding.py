@@ -61,7 +61,7 @@ _DECODER_ERRORS = (
 """What Pillow's plugins are known to raise on damaged input."""
 
 
-class Unreadable(UserError):  # noqa: N818
+class Unreadable(UserError):
     """A file that cannot be decoded; the message is a short reason without the file's name."""
 
 
@@ -113,7 +113,7 @@ def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     if channels == 3:
         return np.repeat(pixels, 3, axis=-1)
     flat = np.ascontiguousarray(pixels).reshape(-1, pixels.shape[-2], 3)
-    return np.asarray(Image.fromarray(flat).convert("L")).reshape(*pixels.shape[:-1], 1)
+    return np.array(Image.fromarray(flat).convert("L")).reshape(*pixels.shape[:-1], 1)
 
 
 def _bytes_of(path: Path) -> bytes:

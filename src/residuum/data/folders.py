@@ -62,8 +62,8 @@ class _Contents:
 def list_folder(root: Path) -> Listing:
     """The pictures of a folder of class folders. Raises UserError where there are none."""
     walk = _Walk()
-    top = _contents(root, (), walk)
     above = (_identity(root),)
+    top = _contents(root, above, walk)
     parts = _split_folders(top, above)
     classes: set[str] = set()
     notes: list[str] = []
@@ -86,9 +86,7 @@ def list_folder(root: Path) -> Listing:
         notes.append(f"{len(top.files)} pictures outside of the class folders were ignored")
     rows = sorted(walk.rows, key=lambda row: os.fsencode(row[0]))
     names, paths, labels, splits = zip(*rows, strict=True)
-    return Listing(
-        paths, names, labels, splits, sorted(classes, key=os.fsencode), None, (*notes, *walk.notes())
-    )
+    return Listing(paths, names, labels, splits, sorted(classes, key=os.fsencode), None, (*notes, *walk.notes()))
 
 
 def _nothing(root: Path, top: _Contents, walk: _Walk) -> str:
@@ -113,17 +111,13 @@ def _split_folders(top: _Contents, above: tuple[tuple[int, int], ...]) -> dict[s
         if inside.files or not inside.folders:
             continue
         if split in found:
-            raise UserError(
-                f"{shown(found[split])} and {shown(path)} are both the {split} part; keep one of them"
-            )
+            raise UserError(f"{shown(found[split])} and {shown(path)} are both the {split} part; keep one of them")
         found[split] = path
     # Without train/, a folder named test beside others is just a class.
     return found if "train" in found or len(found) == len(top.folders) else {}
 
 
-def _collect(
-    folder: Path, name: str, label: str, split: str, above: tuple[tuple[int, int], ...], walk: _Walk
-) -> None:
+def _collect(folder: Path, name: str, label: str, split: str, above: tuple[tuple[int, int], ...], walk: _Walk) -> None:
     """Adds the pictures below a class folder, at any depth."""
     inside = (*above, _identity(folder))
     contents = _contents(folder, inside, walk)

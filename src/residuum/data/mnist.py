@@ -30,9 +30,7 @@ def read_mnist(path: Path) -> Arrays:
             found[match[1], match[2]] = array
     for key in (("train", "images"), ("train", "labels")):
         if key not in found:
-            raise UserError(
-                f"{shown(path)} holds no {'-'.join(key)} IDX file; give the folder of MNIST's files"
-            )
+            raise UserError(f"{shown(path)} holds no {'-'.join(key)} IDX file; give the folder of MNIST's files")
     pixels, labels, names, splits = [], [], [], []
     for prefix, part in (("train", "train"), ("t10k", "test")):
         if (prefix, "images") not in found and (prefix, "labels") not in found:

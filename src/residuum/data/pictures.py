@@ -79,9 +79,7 @@ class FilePictures:
 
     in_memory = False
 
-    def __init__(
-        self, paths: Sequence[Path], digests: Sequence[bytes], sizes: np.ndarray, grey: bool
-    ) -> None:
+    def __init__(self, paths: Sequence[Path], digests: Sequence[bytes], sizes: np.ndarray, grey: bool) -> None:
         self._paths = paths
         self._digests = digests
         self.sizes = sizes
@@ -102,9 +100,7 @@ class FilePictures:
                 f"{shown(path)} was there when the data were scanned and cannot be read now: {reason}"
             ) from error
         if hashlib.sha256(data).digest() != self._digests[index]:
-            raise UserError(
-                f"{shown(path)} has changed since the data were scanned; start again to scan them anew"
-            )
+            raise UserError(f"{shown(path)} has changed since the data were scanned; start again to scan them anew")
         try:
             return decode(data, channels)
         except Unreadable as error:

@@ -60,9 +60,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """A dictionary of plain JSON values; `from_dict` inverts it."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Preprocessing:
@@ -91,13 +89,12 @@ class Preprocessing:
 def view(picture: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """The deterministic evaluation view of a uint8 (H, W, 1 or 3) picture: uint8 of shape (*size, channels).
 
-    Equals torchvision's Resize(resize, antialiased bilinear on PIL pictures) and CenterCrop(size). One
+    Equals torchvision's Resize(resize, antialiased bilinear on PIL pictures) and CenterCrop(size); where
+    the resized picture would have more than 2**24 pixels, to within two grey levels (Pillow's boxes are float32). One
     deviation: where the resize leaves no margin (resize == max(size)), a picture that already has the crop's
     size passes unchanged, also when it is not square.
     """
-    return resized_crop(
-        as_channels(picture, preprocessing.channels), preprocessing.resize, preprocessing.size
-    )
+    return resized_crop(as_channels(picture, preprocessing.channels), preprocessing.resize, preprocessing.size)
 
 
 def resized_crop(picture: np.ndarray, resize: int, size: tuple[int, int]) -> np.ndarray:
@@ -111,10 +108,19 @@ def resized_crop(picture: np.ndarray, resize: int, size: tuple[int, int]) -> np.
         if (new_height, new_width) != (height, width):
             picture = resample(picture, (new_height, new_width))
         return np.ascontiguousarray(picture[top : top + size[0], left : left + size[1]])
-    # The same picture elements are computed as above, without those that the crop would throw away.
-    y, x = height / new_height, width / new_width
-    box = (left * x, top * y, min((left + size[1]) * x, width), min((top + size[0]) * y, height))
-    return resample(picture, size, box)
+    # A strip of 1 x 20,000 pixels would become 256 x 5,120,000: only what the crop keeps is computed.
+    y, y_box = _needed(height, new_height, top, size[0])
+    x, x_box = _needed(width, new_width, left, size[1])
+    return resample(np.ascontiguousarray(picture[y, x]), size, (x_box[0], y_box[0], x_box[1], y_box[1]))
+
+
+def _needed(length: int, new_length: int, start: int, count: int) -> tuple[slice, tuple[float, float]]:
+    """Along one side: the pixels that `count` resized ones from `start` on depend on, and the box these cover there."""
+    scale = length / new_length
+    low, high = start * scale, (start + count) * scale
+    reach = max(scale, 1.0) + 1
+    first, last = max(int(low - reach), 0), min(math.ceil(high + reach), length)
+    return slice(first, last), (low - first, min(high - first, last - first))
 
 
 def resized(height: int, width: int, shorter: int) -> tuple[int, int]:

@@ -96,9 +96,7 @@ def refuse_too_many(excluded: Sequence[tuple[str, str]], total: int, allow_bad: 
     bad = len(excluded)
     if bad <= max(1, total // 100) and bad < total:
         return
-    first = "; ".join(f"{shown(name)} ({reason})" for name, reason in excluded[:3]) + (
-        "; ..." if bad > 3 else ""
-    )
+    first = "; ".join(f"{shown(name)} ({reason})" for name, reason in excluded[:3]) + ("; ..." if bad > 3 else "")
     if bad == total:
         raise UserError(f"none of the {total} pictures can be read: {first}")
     if not allow_bad:

@@ -47,11 +47,7 @@ def open_data(
     if os.path.isdir(argument):
         return _from_listing(argument, list_folder(Path(argument)), val, allow_bad, progress)
     if os.path.exists(argument):
-        hint = (
-            f"; for a table of pictures give csv:{shown(argument)}"
-            if argument.lower().endswith(".csv")
-            else ""
-        )
+        hint = f"; for a table of pictures give csv:{shown(argument)}" if argument.lower().endswith(".csv") else ""
         raise UserError(f"{shown(argument)} is a file; the data are a folder of class folders{hint}")
     if argument == "digits":
         return _from_arrays(argument, read_digits(), val)
@@ -78,9 +74,7 @@ def _unknown(argument: str, name: str, colon: str) -> str:
         return f'there is no data source named "{shown(name)}", nor a folder {shown(argument)}; {hint}'
     if "did you mean" in hint:
         return f"there is no folder {shown(argument)}; {hint}"
-    return (
-        f"there is no folder {shown(argument)}; give a folder of class folders, or one of {', '.join(_FORMS)}"
-    )
+    return f"there is no folder {shown(argument)}; give a folder of class folders, or one of {', '.join(_FORMS)}"
 
 
 def _from_listing(
@@ -98,9 +92,7 @@ def _from_listing(
     if empty:
         which = ", ".join(shown(c) for c in empty[:3]) + (", ..." if len(empty) > 3 else "")
         if not set(empty).isdisjoint(labels):
-            raise UserError(
-                f"no training pictures of {which}, which val or test have; add some or remove the class"
-            )
+            raise UserError(f"no training pictures of {which}, which val or test have; add some or remove the class")
         if not allow_bad:
             raise UserError(
                 f"{len(empty)} of {len(listing.classes)} classes have no pictures: {which}; "
@@ -114,9 +106,9 @@ def _from_listing(
     groups = None
     if listing.groups is not None:
         kept_groups = [listing.groups[i] for i in pick]
-        groups = np.unique(np.array([os.fsencode(g) for g in kept_groups], object), return_inverse=True)[
-            1
-        ].astype(np.int64)
+        groups = np.unique(np.array([os.fsencode(g) for g in kept_groups], object), return_inverse=True)[1].astype(
+            np.int64
+        )
     names = [listing.names[i] for i in pick]
     targets = np.array([index[label] for label in labels], np.int64)
     parts, more = _parts(names, targets, splits, classes, groups, val, DEFAULT_FRACTION)
@@ -134,9 +126,7 @@ def _from_listing(
     )
 
 
-def _from_arrays(
-    argument: str, arrays: Arrays, val: float | None, default: float = DEFAULT_FRACTION
-) -> Manifest:
+def _from_arrays(argument: str, arrays: Arrays, val: float | None, default: float = DEFAULT_FRACTION) -> Manifest:
     _refuse_one_class(argument, arrays.classes)
     contents = [hashlib.sha256(picture.tobytes()).digest() for picture in arrays.pixels]
     parts, more = _parts(arrays.names, arrays.labels, arrays.splits, arrays.classes, None, val, default)
@@ -174,9 +164,7 @@ def _parts(
     parts = {part: np.flatnonzero(given == part) for part in PARTS}
     notes: list[str] = []
     if len(parts["val"]) and val is not None:
-        notes.append(
-            f"the {len(parts['val'])} pictures of the given validation part joined the training part"
-        )
+        notes.append(f"the {len(parts['val'])} pictures of the given validation part joined the training part")
         parts["train"] = np.flatnonzero((given == "train") | (given == "val"))
         parts["val"] = parts["val"][:0]
     if len(parts["train"]) and not len(parts["val"]):
@@ -185,9 +173,7 @@ def _parts(
             parts["train"], parts["val"] = cut(names, labels, parts["train"], count, groups)
             notes += _single_notes(labels, parts, classes)
             if not len(parts["val"]):
-                notes.append(
-                    "no validation part could be cut without taking a class's last training picture or group"
-                )
+                notes.append("no validation part could be cut without taking a class's last training picture or group")
             elif val is not None and val >= 1 and len(parts["val"]) != count:
                 notes.append(
                     f"the validation part has {len(parts['val'])} pictures instead of {count}, "

@@ -56,9 +56,7 @@ def pca_colour(manifest: Manifest, part: str, channels: int) -> tuple[np.ndarray
 def mean_picture(manifest: Manifest, part: str, preprocessing: Preprocessing) -> np.ndarray:
     """The mean of all views of a part, the paper's per-pixel mean: float32 (C, H, W) on the 0..1 scale."""
     total = np.zeros((*preprocessing.size, preprocessing.channels), np.int64)
-    for seen in _pictures(
-        manifest, part, preprocessing.channels, lambda p: view(p, preprocessing), sample=None
-    ):
+    for seen in _pictures(manifest, part, preprocessing.channels, lambda p: view(p, preprocessing), sampled=False):
         total += seen
     mean = total / (255 * len(manifest.part(part)))
     return np.ascontiguousarray(mean.transpose(2, 0, 1), dtype=np.float32)
@@ -67,7 +65,7 @@ def mean_picture(manifest: Manifest, part: str, preprocessing: Preprocessing) ->
 def _thinned(picture: np.ndarray) -> np.ndarray:
     """Every k-th pixel of a large picture, as they are: averaging them would change their covariance."""
     step = max(1, max(picture.shape[:2]) // 256)
-    return picture[::step, ::step]
+    return picture[::step, ::step].copy()  # a view would keep the whole picture in memory
 
 
 def _pictures(
@@ -75,12 +73,13 @@ def _pictures(
     part: str,
     channels: int,
     change: Callable[[np.ndarray], np.ndarray],
-    sample: int | None = SAMPLE,
+    *,
+    sampled: bool = True,
 ) -> Iterator[np.ndarray]:
-    """The part's pictures, or `sample` of them, changed."""
+    """The part's pictures, or `SAMPLE` of them, changed."""
     indices = manifest.part(part)
-    if sample is not None and len(indices) > sample:
-        indices = np.sort(indices[permutation(0, 0, len(indices))[:sample]])
+    if sampled and len(indices) > SAMPLE:
+        indices = np.sort(indices[permutation(0, 0, len(indices))[:SAMPLE]])
 
     def one(index: int) -> np.ndarray:
         return change(manifest.pictures.read(int(index), channels))

@@ -55,3 +55,16 @@ def evaluate_network(
         logits=np.concatenate(found),
         protocol=protocol,
     )
+
+
+def protocol_of(manifest: Manifest, split: str, view: dict[str, Any]) -> dict[str, Any]:
+    """How a number is made, in full; stored with it. One view of each picture, its centre."""
+    return {
+        "name": "center",
+        "data": manifest.argument,
+        "data_digest": manifest.digest,
+        "split": split,
+        "view": {key: view[key] for key in ("resize", "size", "channels")},
+        "precision": "float32",
+        "backend": "torch",
+    }

@@ -35,9 +35,7 @@ def write_report(
     at a place of the manifest, and may raise UserError where it is gone. Raises UserError when the folder
     cannot be written.
     """
-    page = contents(
-        folder, run=run, history=history, evaluation=evaluation, layers=layers, totals=totals, read=read
-    )
+    page = contents(folder, run=run, history=history, evaluation=evaluation, layers=layers, totals=totals, read=read)
     text = _environment().get_template("report.html").render(page)
     path = folder / "report.html"
     try:

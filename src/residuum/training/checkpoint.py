@@ -50,7 +50,9 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         state, scalars = json.loads(metadata["state"]), json.loads(metadata["scalars"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the checkpoint {shown(path)} cannot be read ({error}); start again with a new --out") from None
+        raise UserError(
+            f"the checkpoint {shown(path)} cannot be read ({error}); start again with a new --out"
+        ) from None
     network.load_state_dict(
         {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
     )

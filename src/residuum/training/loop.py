@@ -13,7 +13,6 @@ from torch import nn
 from residuum.data.batches import Batch
 from residuum.errors import UserError, shown
 from residuum.evaluation.metrics import Evaluation
-from residuum.nets.ops import dense_format
 from residuum.progress import Reporter, duration
 from residuum.run import Run
 from residuum.tasks import classification
@@ -75,7 +74,7 @@ class Trainer:
         """
         self.network.to(self.device)
         if self.recipe.channels_last:
-            self.network.to(memory_format=dense_format(torch.empty(1, 1, *self.recipe_dims())))
+            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         optimizer = make_optimizer(self.network, self.recipe.optimizer)
         at = self._resume(optimizer)
         with StopRequest() as stop, self.reporter.track("training", "steps") as update:
@@ -87,7 +86,11 @@ class Trainer:
                 lr = learning_rate(self.recipe, at.step, self.length.steps, at.schedule)
                 self._step(next(batches), optimizer, lr, at)
                 now = time.perf_counter()
-                at.seconds, at.total_seconds, since = at.seconds + now - since, at.total_seconds + now - since, now
+                at.seconds, at.total_seconds, since = (
+                    at.seconds + now - since,
+                    at.total_seconds + now - since,
+                    now,
+                )
                 update(at.step, self.length.steps, self._text(epoch, at, lr))
                 epoch_is_over = at.step == self.length.epoch_end(epoch)
                 if epoch_is_over:
@@ -98,11 +101,6 @@ class Trainer:
                 if stop.signal_number is not None and at.step < self.length.steps:
                     raise Stopped(stop.signal_number, at.step)
         return at
-
-    def recipe_dims(self) -> tuple[int, ...]:
-        """Ones for every spatial dimension of the network."""
-        conv = next(m for m in self.network.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d)))
-        return (1,) * len(conv.kernel_size)
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> Position:
         if not self.run.checkpoint.exists():

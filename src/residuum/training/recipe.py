@@ -73,8 +73,8 @@ class Recipe:
     resolution        (until fraction of the run, scale of the input size): small pictures first. Sides are rounded
                       to multiples of 4 and are never scaled below 16 pixels
     per_pixel_mean    subtract the mean picture of the training set instead of the mean of each channel
-    augment           with both crop_padding and area, the first is for pictures that have the input's size already,
-                      the second for larger ones
+    augment           with both crop_padding and area, the first is for small pictures fed whole, the second for
+                      larger ones
     precision         auto: bfloat16 where the processor computes in it, else float32
     """
 
@@ -137,11 +137,11 @@ class Length:
 
 
 def fit(
-    recipe: Recipe, *, images: int, size: tuple[int, int], native: bool, layers: int, chiral: bool
+    recipe: Recipe, *, images: int, size: tuple[int, int], whole: bool, layers: int, chiral: bool
 ) -> tuple[Recipe, Length]:
     """The recipe settled for a data set and network, nothing left to choose, and its length in steps.
 
-    `native` says that the pictures have the input's `size`. `chiral` data (handwriting) are never mirrored. On
+    `whole` says that pictures are fed whole, at the input's `size`. `chiral` data (handwriting) are never mirrored. On
     small data padding is at most an eighth of the picture, its share in the paper. The paper's warm-up applies
     from its depth on.
     """
@@ -151,7 +151,7 @@ def fit(
         batch_size = min(batch_size, max(8, 2 ** int(math.log2(max(images / 16, 1)))))
         augment = replace(augment, crop_padding=min(augment.crop_padding, min(size) // 8))
     if augment.crop_padding and augment.area:
-        augment = replace(augment, area=None) if native else replace(augment, crop_padding=0)
+        augment = replace(augment, area=None) if whole else replace(augment, crop_padding=0)
     augment = replace(augment, mirror=augment.mirror and not chiral)
     if isinstance(schedule, Drops) and schedule.warmup and layers < schedule.warmup.from_layers:
         schedule = replace(schedule, warmup=None)

@@ -17,10 +17,12 @@ from residuum.training.recipe import Length, Recipe, fit
 
 SMALL_SIDE = 64
 """Pictures all of one size up to this many pixels are for CIFAR-style nets, at their own size."""
-LARGEST_NATIVE_SIDE = 128
-"""Pictures all of one size up to this many pixels are fed as they are."""
+LARGEST_WHOLE_SIDE = 128
+"""Pictures all of one size up to this many pixels are fed whole, without a margin around a centre crop."""
+SMALLEST_SIDE = 16
+"""Smaller pictures are enlarged, so that a CIFAR-style net's last map is at least 4 x 4 (docs/decisions/0003)."""
 PHOTO_SIZE = 128
-"""The default input of photos where there is no GPU: a quarter of the cost of 224 is a better bargain on little data."""
+"""The default input of photos where there is no GPU: a third of the cost of 224."""
 
 
 @dataclass(frozen=True)
@@ -38,14 +40,14 @@ class Setup:
 def choose_network(manifest: Manifest, model: str | None, axes: dict[str, Any], gpu: bool) -> tuple[str, NetworkSpec]:
     """The network's name and spec for a data set; `axes` may hold `depth`, and what is given wins."""
     axes = dict(axes)
-    native = manifest.pictures.uniform
+    native = whole_size(manifest)
     if model is None:
         model = "resnet20" if native and max(native) <= SMALL_SIDE else "resnet18"
         if not native and not gpu:
             axes.setdefault("size", PHOTO_SIZE)
     axes.setdefault("classes", len(manifest.classes))
     axes.setdefault("channels", 1 if manifest.pictures.grey else 3)
-    if native and max(native) <= LARGEST_NATIVE_SIDE:
+    if native:
         axes.setdefault("size", native[0] if native[0] == native[1] else native)
     spec = catalog.spec(model, **axes)
     if spec.classes != len(manifest.classes):
@@ -55,10 +57,22 @@ def choose_network(manifest: Manifest, model: str | None, axes: dict[str, Any], 
     return model, spec
 
 
-def choose_preprocessing(manifest: Manifest, spec: NetworkSpec, per_pixel: bool) -> tuple[Preprocessing, np.ndarray | None]:
+def whole_size(manifest: Manifest) -> tuple[int, int] | None:
+    """The input (height, width) at which small pictures, all of one size, are fed whole; None for other data."""
+    size = manifest.pictures.uniform
+    if size is None or max(size) > LARGEST_WHOLE_SIDE:
+        return None
+    times = max(1, -(-SMALLEST_SIDE // min(size)))
+    return size[0] * times, size[1] * times
+
+
+def choose_preprocessing(
+    manifest: Manifest, spec: NetworkSpec, per_pixel: bool
+) -> tuple[Preprocessing, np.ndarray | None]:
     """Size from the spec, statistics from the training part; the usual margin of 8/7 around photos' centre crop."""
     height, width = spec.input_size()
-    resize = max(height, width) if manifest.pictures.uniform == (height, width) else round(max(height, width) * 8 / 7)
+    whole = whole_size(manifest) is not None
+    resize = max(height, width) if whole else round(max(height, width) * 8 / 7)
     neutral = (0.0,) * spec.channels, (1.0,) * spec.channels
     view = Preprocessing((height, width), resize, spec.channels, *neutral)
     mean, std = channel_statistics(manifest, "train", channels=spec.channels, size=view.size)
@@ -75,7 +89,7 @@ def settle(manifest: Manifest, name: str, spec: NetworkSpec, recipe: Recipe) -> 
         recipe,
         images=len(manifest.part("train")),
         size=preprocessing.size,
-        native=manifest.pictures.uniform == preprocessing.size,
+        whole=whole_size(manifest) is not None,
         layers=layers_of_depth(spec),
         chiral=manifest.chiral,
     )

@@ -38,5 +38,7 @@ class StopRequest:
             number, handler = self._before.popitem()
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._restore()

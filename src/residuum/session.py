@@ -1,0 +1,318 @@
+"""A training from beginning to end: begin or resume a run, train, evaluate, write the model file and the report."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from residuum import artifact, catalog, cost
+from residuum.artifact import MEAN_PICTURE, Artifact
+from residuum.config import from_dict, override, to_dict
+from residuum.data.batches import EvalBatches, TrainBatches
+from residuum.data.manifest import Manifest
+from residuum.data.opening import default_workers, open_for
+from residuum.devices import describe_environment, pick_device, pick_precision
+from residuum.errors import UserError, shown
+from residuum.evaluation.evaluate import evaluate_network, protocol_of
+from residuum.evaluation.metrics import Evaluation
+from residuum.nets.network import Network, make_network
+from residuum.plan import make_plan
+from residuum.progress import Reporter, duration
+from residuum.recipes import recipe as recipe_named
+from residuum.report import write_report
+from residuum.run import Run
+from residuum.spec import NetworkSpec
+from residuum.training.loop import Position, Trainer
+from residuum.training.recipe import Length, Recipe, resolution_at
+from residuum.training.setup import Setup, choose_network, settle
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person may ask of a training; None leaves the choice to the data, the recipe or the machine."""
+
+    model: str | None = None
+    axes: Mapping[str, Any] | None = None
+    recipe: str | Recipe | None = None
+    epochs: float | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    seed: int | None = None
+    settings: Sequence[str] = ()
+    val: float | None = None
+    workers: int | None = None
+    device: str | None = None
+    deterministic: bool = False
+    allow_bad: bool = False
+
+
+@dataclass
+class Session:
+    """A run on its way: what was settled, on which data, and run.json as it stands."""
+
+    run: Run
+    setup: Setup
+    manifest: Manifest
+    facts: dict[str, Any]
+    device: torch.device
+    precision: torch.dtype
+    reporter: Reporter
+
+
+def begin(data: str, out: Path | None, wanted: Wishes, reporter: Reporter) -> Session:
+    """Settle everything, check it, and make the run directory."""
+    if wanted.epochs is not None and wanted.steps is not None:
+        raise UserError("give --epochs or --steps, not both")
+    recipe = _recipe(wanted)
+    if wanted.model is not None:
+        catalog.entry(wanted.model)
+    if out is not None and (out / "run.json").exists():
+        Run.create(out, {})  # refuses before hours of reading
+    device = pick_device(wanted.device or "auto")
+    manifest = open_for(reporter, data, wanted.val, wanted.allow_bad)
+    name, spec = choose_network(manifest, wanted.model, dict(wanted.axes or {}), device.type == "cuda")
+    setup = settle(manifest, name, spec, recipe)
+    folder = out if out is not None else _new_folder(f"{name}-{Path(manifest.argument).name or 'data'}")
+    precision = pick_precision(setup.recipe.precision, device)
+    workers = default_workers(manifest) if wanted.workers is None else wanted.workers
+    facts: dict[str, Any] = {
+        "name": name,
+        "status": "running",
+        "command": sys.argv,
+        "created": _now(),
+        "spec": to_dict(setup.spec),
+        "recipe": to_dict(setup.recipe),
+        "length": {
+            "images": setup.length.images,
+            "batch_size": setup.length.batch_size,
+            "steps": setup.length.steps,
+        },
+        "data": _data_facts(manifest, wanted.val, wanted.allow_bad),
+        "preprocessing": setup.preprocessing.to_dict(),
+        "seed": wanted.seed or 0,
+        "workers": workers,
+        "deterministic": wanted.deterministic,
+        "environment": describe_environment(device, precision),
+    }
+    run = Run.create(folder, facts)
+    _say_choices(setup, manifest, facts, reporter)
+    return Session(run, setup, manifest, facts, device, precision, reporter)
+
+
+def _recipe(wanted: Wishes) -> Recipe:
+    """The recipe with the wishes applied, checked."""
+    recipe = wanted.recipe if isinstance(wanted.recipe, Recipe) else recipe_named(wanted.recipe or "fast")
+    if wanted.epochs is not None or wanted.steps is not None:
+        # a length that was asked for is kept, however small the data
+        recipe = replace(recipe, epochs=wanted.epochs, steps=wanted.steps)
+    if wanted.batch_size is not None:
+        recipe = replace(recipe, batch_size=wanted.batch_size)
+    if wanted.lr is not None:
+        recipe = replace(recipe, optimizer=replace(recipe.optimizer, lr=wanted.lr))
+    return override(recipe, wanted.settings, f"recipe {recipe.name}").check()
+
+
+def resume(folder: Path, data: str | None, wanted: Wishes, reporter: Reporter) -> Session | None:
+    """A run taken up again from its last checkpoint, or from the start; None where it is finished."""
+    run = Run.open(folder)
+    facts = run.read()
+    _refuse_changes(folder, facts, wanted)
+    if facts["status"] == "finished":
+        reporter.say(f"{shown(folder)} is finished already: {shown(run.model)}, {shown(run.report)}")
+        return None
+    device = pick_device(
+        "cuda" if facts["environment"]["device"] not in ("cpu", "mps") else facts["environment"]["device"]
+    )
+    precision = getattr(torch, facts["environment"]["precision"])
+    if device.type == "cpu":
+        torch.set_num_threads(int(facts["environment"]["threads"]))  # sums depend on how they are split
+    stored = facts["data"]
+    manifest = open_for(reporter, data or stored["argument"], stored["val"], stored["allow_bad"])
+    if manifest.digest != stored["digest"]:
+        raise UserError(
+            f"the data at {shown(manifest.argument)} are not those {shown(folder)} was begun on (digest differs); "
+            f"give the same data, or begin a new run with --out"
+        )
+    spec = from_dict(NetworkSpec, facts["spec"], shown(folder / "run.json"))
+    recipe = from_dict(Recipe, facts["recipe"], shown(folder / "run.json"))
+    setup = replace(settle(manifest, facts["name"], spec, recipe), recipe=recipe, length=Length(**facts["length"]))
+    facts["status"] = "running"
+    run.write(facts)
+    return Session(run, setup, manifest, facts, device, precision, reporter)
+
+
+def _refuse_changes(folder: Path, facts: dict[str, Any], wanted: Wishes) -> None:
+    """A resumed run is the same run: what is asked for must be what it was begun with."""
+    began = {"model": facts["name"], "seed": facts["seed"], "recipe": facts["recipe"]["name"],
+             "batch_size": facts["length"]["batch_size"], "lr": facts["recipe"]["optimizer"]["lr"],
+             "epochs": facts["recipe"]["epochs"], "steps": facts["recipe"]["steps"], "workers": facts["workers"],
+             "val": facts["data"]["val"]}  # fmt: skip
+    changed = [
+        f"--{field.replace('_', '-')} {getattr(wanted, field)} (it has {value})"
+        for field, value in began.items()
+        if getattr(wanted, field) is not None and getattr(wanted, field) != value
+    ]
+    changed += [
+        f"--{axis.replace('_', '-')}" for axis, value in (wanted.axes or {}).items() if facts["spec"].get(axis) != value
+    ]
+    changed += [f"--set {setting}" for setting in wanted.settings]
+    if changed:
+        raise UserError(f"a resumed run cannot change {', '.join(changed)}; begin a new run with --out")
+
+
+def carry_out(session: Session) -> Run:
+    """Train to the end, evaluate, and write model file, report and results. Raises as `Trainer.train` does."""
+    session.reporter.log = session.run.log
+    network = _network(session)
+    try:
+        at = _train(session, network)
+    except UserError:
+        session.run.write(session.facts | {"status": "failed"})
+        raise
+    evaluations = {part: _judge(session, network, part) for part in ("val", "test") if part in session.manifest.parts}
+    results = {part: evaluation.summary() for part, evaluation in evaluations.items()}
+    quoted = next((part for part in ("test", "val") if part in results), None)
+    session.facts |= {
+        "status": "finished",
+        "finished": _now(),
+        "results": results[quoted] if quoted else {},
+        "all_results": results,
+        "time": {
+            "seconds": round(at.total_seconds, 2),
+            "images_per_second": round(at.step * session.setup.length.batch_size / at.total_seconds, 2),
+        },
+    }
+    _save_model(session, network, list(results.values()))
+    _write_report(session, evaluations[quoted] if quoted else None)
+    session.run.write(session.facts)
+    for part, result in results.items():
+        session.reporter.say(
+            f"{part}: {result['images'] - result['correct_top1']} of {result['images']} pictures wrong "
+            f"({result['top1_error']:.2f}%), loss {result['loss']:.4f}"
+        )
+    rate = session.facts["time"]["images_per_second"]
+    session.reporter.say(f"trained {duration(at.total_seconds)} at {rate:.0f} images/s")
+    return session.run
+
+
+def _network(session: Session) -> Network:
+    """The network as the seed gives it; other random numbers (dropout) follow the same seed."""
+    seed = session.facts["seed"]
+    torch.manual_seed(seed)
+    if session.facts["deterministic"]:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    return make_network(make_plan(session.setup.spec), generator=torch.Generator().manual_seed(seed))
+
+
+def _train(session: Session, network: Network) -> Position:
+    setup, manifest = session.setup, session.manifest
+    side = max(setup.preprocessing.size)
+    batches = TrainBatches(
+        manifest,
+        preprocessing=setup.preprocessing,
+        augment=setup.recipe.augment,
+        batch_size=setup.length.batch_size,
+        seed=session.facts["seed"],
+        workers=session.facts["workers"],
+        size_at=lambda step: resolution_at(setup.recipe, step / setup.length.steps, side),
+        mean_picture=setup.mean_picture,
+    )
+    validate = (lambda: _judge(session, network, "val")) if "val" in manifest.parts else None
+    return Trainer(
+        network, setup.recipe, setup.length, batches, validate, manifest.names.__getitem__, session.run,
+        session.reporter, session.device, session.precision,
+    ).train()  # fmt: skip
+
+
+def _judge(session: Session, network: Network, part: str) -> Evaluation:
+    """Evaluate on a part, in float32, whatever precision training has."""
+    setup, manifest = session.setup, session.manifest
+    indices = manifest.part(part)
+    batches = EvalBatches(
+        manifest, indices, setup.preprocessing, min(256, len(indices)), workers=session.facts["workers"],
+        mean_picture=setup.mean_picture,
+    )  # fmt: skip
+    protocol = protocol_of(manifest, part, setup.preprocessing.to_dict())
+    return evaluate_network(network, manifest, indices, batches, manifest.classes, protocol)
+
+
+def _save_model(session: Session, network: Network, results: list[dict[str, Any]]) -> None:
+    tensors = dict(network.state_dict())
+    if session.setup.mean_picture is not None:
+        tensors[MEAN_PICTURE] = torch.from_numpy(session.setup.mean_picture)
+    kept = ("name", "recipe", "length", "data", "seed", "environment", "time")
+    content = Artifact(
+        spec=session.setup.spec,
+        classes=session.manifest.classes,
+        preprocessing=session.setup.preprocessing,
+        tensors=tensors,
+        training={key: session.facts[key] for key in kept},
+        results=results,
+    )
+    artifact.save(content, session.run.model)
+
+
+def _write_report(session: Session, evaluation: Evaluation | None) -> None:
+    setup, plan = session.setup, make_plan(session.setup.spec)
+    write_report(
+        session.run.folder,
+        run=session.facts,
+        history=session.run.history(),
+        evaluation=evaluation,
+        layers=cost.layer_rows(plan),
+        totals=cost.totals(plan, setup.name),
+        read=lambda index: session.manifest.pictures.read(index, setup.spec.channels),
+    )
+
+
+def _new_folder(name: str) -> Path:
+    """runs/NAME, or runs/NAME-2 and so on where that is taken."""
+    for number in range(1, 10_000):
+        folder = Path("runs") / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            return folder
+    raise UserError("runs/ is full of runs of this name; give --out")
+
+
+def _data_facts(manifest: Manifest, val: float | None, allow_bad: bool) -> dict[str, Any]:
+    return {
+        "argument": manifest.argument,
+        "digest": manifest.digest,
+        "classes": list(manifest.classes),
+        "counts": {part: len(indices) for part, indices in manifest.parts.items()},
+        "excluded": [list(item) for item in manifest.excluded],
+        "notes": list(manifest.notes),
+        "val": val,
+        "allow_bad": allow_bad,
+    }
+
+
+def _say_choices(setup: Setup, manifest: Manifest, facts: dict[str, Any], reporter: Reporter) -> None:
+    """What was chosen, before it is acted on."""
+    plan = make_plan(setup.spec)
+    counts = ", ".join(f"{count} {part}" for part, count in facts["data"]["counts"].items())
+    height, width = setup.preprocessing.size
+    optimizer = setup.recipe.optimizer
+    reporter.say(f"data: {shown(manifest.argument)}: {len(manifest.classes)} classes, {counts} pictures")
+    reporter.say(
+        f"model: {setup.name}, {plan.parameters:,} parameters, input {setup.spec.channels}x{height}x{width}, "
+        f"shortcut {setup.spec.shortcut}"
+    )
+    reporter.say(
+        f"recipe: {setup.recipe.name}, {setup.length.steps} steps of {setup.length.batch_size} pictures "
+        f"({setup.length.steps * setup.length.batch_size / setup.length.images:.1f} epochs), lr {optimizer.lr:g}, "
+        f"seed {facts['seed']}, {facts['environment']['device']} in {facts['environment']['precision']}"
+    )
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
