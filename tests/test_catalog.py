@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from residuum.catalog import CATALOG, entry, spec
@@ -51,12 +53,12 @@ EXACT_MACS = [
 
 
 @pytest.mark.parametrize(("name", "axes", "count"), EXACT_PARAMETERS)
-def test_parameters_are_exactly_the_published_ones(name: str, axes: dict[str, object], count: int) -> None:
+def test_parameters_are_exactly_the_published_ones(name: str, axes: dict[str, Any], count: int) -> None:
     assert make_plan(spec(name, **axes)).parameters == count
 
 
 @pytest.mark.parametrize(("name", "axes", "billions"), EXACT_MACS)
-def test_multiply_adds_are_the_papers(name: str, axes: dict[str, object], billions: str) -> None:
+def test_multiply_adds_are_the_papers(name: str, axes: dict[str, Any], billions: str) -> None:
     assert f"{make_plan(spec(name, **axes)).macs / 1e9:.3f}" == billions
 
 
@@ -90,7 +92,8 @@ def test_depth_is_that_of_the_network_with_all_its_axes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "near"), [("resnet-50", "resnet50"), ("ResNet152", "resnet152"), ("resent20", "resnet20"), ("pln18", "plain18")]
+    ("word", "near"),
+    [("resnet-50", "resnet50"), ("ResNet152", "resnet152"), ("resent20", "resnet20"), ("pln18", "plain18")],
 )
 def test_an_unknown_model_is_answered_with_the_nearest_name(word: str, near: str) -> None:
     with pytest.raises(UserError, match=f'"{word}".*"{near}"'):
@@ -98,14 +101,14 @@ def test_an_unknown_model_is_answered_with_the_nearest_name(word: str, near: str
 
 
 def test_an_unknown_axis_is_answered_with_the_nearest_name() -> None:
-    with pytest.raises(UserError, match='"shorcut".*"shortcut"'):
+    with pytest.raises(UserError, match=r'"shorcut".*"shortcut"'):
         spec("resnet20", shorcut="B")
     with pytest.raises(UserError, match="choose from"):
         spec("resnet20", xyz="B")
 
 
 def test_a_bad_axis_value_and_a_bad_depth_are_user_errors() -> None:
-    with pytest.raises(UserError, match="shortcut is 'E'.*A, B, C"):
+    with pytest.raises(UserError, match=r"shortcut is 'E'.*A, B, C"):
         spec("resnet20", shortcut="E")
     with pytest.raises(UserError, match="nearest is 20"):
         spec("resnet20", depth=21)

@@ -52,8 +52,7 @@ def test_sizes_per_dimension_survive_the_way_through_json() -> None:
 
 
 def test_all_problems_are_told_at_once_and_where_they_are() -> None:
-    data = to_dict(Settings()) | {"epochs": "many", "namee": "x"}
-    data["optimizer"] |= {"lr": [], "lrr": 1}
+    data = to_dict(Settings()) | {"epochs": "many", "namee": "x", "optimizer": {"lr": [], "lrr": 1}}
     with pytest.raises(UserError) as error:
         from_dict(Settings, data, "run.json")
     message = str(error.value)
@@ -65,7 +64,7 @@ def test_all_problems_are_told_at_once_and_where_they_are() -> None:
 
 @pytest.mark.parametrize("data", [None, 3, "text", [], ["name"]])
 def test_what_is_no_mapping_is_refused(data: object) -> None:
-    with pytest.raises(UserError, match="run.json"):
+    with pytest.raises(UserError, match=r"run\.json"):
         from_dict(Settings, data, "run.json")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
+from typing import Any
 
 import pytest
 import torch
@@ -70,7 +71,7 @@ def saved_bytes(network: Network, x: torch.Tensor) -> int:
 
 
 @pytest.mark.parametrize("axes", KEPT.values(), ids=KEPT)
-def test_activation_bytes_are_what_torch_keeps(axes: dict[str, object]) -> None:
+def test_activation_bytes_are_what_torch_keeps(axes: dict[str, Any]) -> None:
     plan = make_plan(replace(SMALL, **axes))
     kept = saved_bytes(make_network(plan), torch.randn(2, plan.spec.channels, *plan.spec.input_size()))
     assert activation_bytes(plan, batch_size=2) == kept
@@ -114,7 +115,7 @@ FIELDS = {
 
 
 @pytest.mark.parametrize("axes", FIELDS.values(), ids=FIELDS)
-def test_the_receptive_field_is_the_support_of_the_gradient(axes: dict[str, object]) -> None:
+def test_the_receptive_field_is_the_support_of_the_gradient(axes: dict[str, Any]) -> None:
     """With positive weights on positive input every path counts, and none cancels another."""
     plan = make_plan(replace(SMALL, **{"stages": (Stage(1, 8), Stage(1, 8, 2)), "norm": "none", "size": 129} | axes))
     network = make_network(plan).double()

@@ -126,3 +126,10 @@ def test_names_on_imagenet_say_their_depth(name: str, depth: int) -> None:
     assert layers_of_depth(named(name)) == depth
     with pytest.raises(UserError, match="stages of this network differ"):
         with_depth(named("resnet50"), 53)
+
+
+def test_a_vanishing_middle_width_is_told_beside_what_else_is_wrong() -> None:
+    spec = replace(SMALL, branch="bottleneck", base_width=4, norm="group", stages=(Stage(1, 8), Stage(1, 9)))
+    middle, *others = problems(spec)
+    assert middle == "the middle width of stage 1 is 0; use a base_width of at least 8"
+    assert any("norm group" in problem for problem in others)

@@ -46,6 +46,8 @@ def train(
     wanted = Wishes(**wishes)
     reporter = reporter or Reporter()
     if resume is not None:
+        if out is not None:
+            raise UserError("a resumed run goes on in its own folder; leave --out out")
         resumed = session.resume(Path(resume), str(data) if data else None, wanted, reporter)
         return session.carry_out(resumed) if resumed else Run(Path(resume))
     if data is None:
@@ -72,11 +74,14 @@ def evaluate(
     model = model if isinstance(model, Model) else load(model, device)
     reporter = reporter or Reporter()
     trained_on = model.artifact.training.get("data", {})
-    manifest = open_for(reporter, str(data), trained_on.get("val"), allow_bad)
-    part = split
-    if part is None and "test" in manifest.parts:
-        part = "test"
-    elif part is None and manifest.digest == trained_on.get("digest"):
+    if workers is not None and workers < 0:
+        raise UserError(f"--workers must be 0 or more, not {workers}")
+    manifest = open_for(reporter, str(data), None, allow_bad)
+    part = "test" if split is None and "test" in manifest.parts else split
+    own = manifest.digest == trained_on.get("digest")
+    if own and trained_on["val"] is not None and part not in ("test", "all"):
+        manifest = open_for(reporter, str(data), trained_on["val"], allow_bad)  # cut as it was for training
+    if part is None and own:
         if "val" not in manifest.parts:
             raise UserError(
                 f"this model was trained on every picture of {shown(manifest.argument)}: nothing is held out; "

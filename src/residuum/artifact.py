@@ -102,10 +102,10 @@ def _metadata(content: bytearray, path: Path) -> dict[str, str]:
     if len(content) < 8 + length:
         raise UserError(f"{shown(path)} is cut short; copy it again")
     try:
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
-    except ValueError:
+        metadata = json.loads(content[8 : 8 + length]).get("__metadata__")
+    except (ValueError, RecursionError):
         raise UserError(f"{shown(path)} is damaged: its header cannot be read; copy it again") from None
-    if metadata.get("format") != FORMAT:
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         raise UserError(
             f"{not_ours} but plain weights (or a changed file): bring them in with "
             f"`residuum import {shown(path)} --model NAME --out FILE.safetensors`"

@@ -17,7 +17,7 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.ones(1, device=device).item()  # "meta" has tensors but no numbers
     except (RuntimeError, AssertionError, NotImplementedError):
         raise UserError(f'device "{name}" is not available here; use --device auto, or cpu') from None
     return device

@@ -114,7 +114,7 @@ class Model:
 
     def _labels(self, manifest: Manifest) -> np.ndarray:
         """The manifest's labels as indices into the model's classes, matched by name."""
-        if self.classes == tuple(map(str, range(len(manifest.classes)))):
+        if "imported_from" in self.artifact.training and self.classes == tuple(map(str, range(len(manifest.classes)))):
             return manifest.labels  # imported without class names: the order is all there is to go by
         unknown = [name for name in manifest.classes if name not in self.classes]
         if unknown:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import prod
 from typing import Literal
 
@@ -103,7 +104,7 @@ class NetworkPlan:
     def parts(self) -> tuple[Chain, ...]:
         return (self.stem, *self.stages, self.head)
 
-    @property
+    @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """Every layer under its full name, in the order of the forward pass (a block's branch, then its shortcut)."""
         return tuple(layer for part in self.parts for layer in flatten(part))

@@ -11,6 +11,9 @@ from typing import Any
 from residuum.errors import UserError, shown
 from residuum.files import make_folder, write_atomic, write_json
 
+RECORDED = {"name", "status", "spec", "recipe", "length", "data", "seed", "workers", "deterministic", "environment"}
+"""What run.json holds from the beginning on."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -46,8 +49,9 @@ class Run:
         make_folder(folder)
         if any((folder / name).exists() for name in ("model.safetensors", "metrics.jsonl", "checkpoints")):
             raise UserError(f"{shown(folder)} holds files of another run; choose another --out")
-        make_folder(run.checkpoint.parent)
+        # run.json first: a run killed here can still be resumed
         run.write(facts)
+        make_folder(run.checkpoint.parent)
         return run
 
     @classmethod
@@ -61,10 +65,14 @@ class Run:
 
     def read(self) -> dict[str, Any]:
         """run.json."""
+        path = self.folder / "run.json"
         try:
-            return json.loads((self.folder / "run.json").read_text())
+            facts = json.loads(path.read_text())
         except (OSError, ValueError) as error:
-            raise UserError(f"{shown(self.folder / 'run.json')} cannot be read: {error}") from None
+            raise UserError(f"{shown(path)} cannot be read: {error}") from None
+        if not isinstance(facts, dict) or not facts.keys() >= RECORDED:
+            raise UserError(f"{shown(path)} is not the record of a run; give the --out folder of a training")
+        return facts
 
     def write(self, facts: dict[str, Any]) -> None:
         write_json(self.folder / "run.json", facts)

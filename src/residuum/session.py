@@ -28,10 +28,11 @@ from residuum.progress import Reporter, duration
 from residuum.recipes import recipe as recipe_named
 from residuum.report import write_report
 from residuum.run import Run
-from residuum.spec import NetworkSpec
+from residuum.spec import NetworkSpec, each, layers_of_depth
 from residuum.training.loop import Position, Trainer
 from residuum.training.recipe import Length, Recipe, resolution_at
 from residuum.training.setup import Setup, choose_network, settle
+from residuum.training.stop import Stopped
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,10 @@ def begin(data: str, out: Path | None, wanted: Wishes, reporter: Reporter) -> Se
     """Settle everything, check it, and make the run directory."""
     if wanted.epochs is not None and wanted.steps is not None:
         raise UserError("give --epochs or --steps, not both")
+    if wanted.seed is not None and not 0 <= wanted.seed < 2**63:
+        raise UserError(f"--seed must be a whole number from 0 to 2^63 - 1, not {wanted.seed}")
+    if wanted.workers is not None and wanted.workers < 0:
+        raise UserError(f"--workers must be 0 or more, not {wanted.workers}")
     recipe = _recipe(wanted)
     if wanted.model is not None:
         catalog.entry(wanted.model)
@@ -112,9 +117,9 @@ def _recipe(wanted: Wishes) -> Recipe:
     recipe = wanted.recipe if isinstance(wanted.recipe, Recipe) else recipe_named(wanted.recipe or "fast")
     if wanted.epochs is not None or wanted.steps is not None:
         # a length that was asked for is kept, however small the data
-        recipe = replace(recipe, epochs=wanted.epochs, steps=wanted.steps)
+        recipe = replace(recipe, epochs=wanted.epochs, steps=wanted.steps, min_steps=0)
     if wanted.batch_size is not None:
-        recipe = replace(recipe, batch_size=wanted.batch_size)
+        recipe = replace(recipe, batch_size=wanted.batch_size, smallest_batch=0)
     if wanted.lr is not None:
         recipe = replace(recipe, optimizer=replace(recipe.optimizer, lr=wanted.lr))
     return override(recipe, wanted.settings, f"recipe {recipe.name}").check()
@@ -124,13 +129,12 @@ def resume(folder: Path, data: str | None, wanted: Wishes, reporter: Reporter) -
     """A run taken up again from its last checkpoint, or from the start; None where it is finished."""
     run = Run.open(folder)
     facts = run.read()
-    _refuse_changes(folder, facts, wanted)
+    spec = from_dict(NetworkSpec, facts["spec"], shown(folder / "run.json"))
+    _refuse_changes(facts, spec, wanted)
     if facts["status"] == "finished":
         reporter.say(f"{shown(folder)} is finished already: {shown(run.model)}, {shown(run.report)}")
         return None
-    device = pick_device(
-        "cuda" if facts["environment"]["device"] not in ("cpu", "mps") else facts["environment"]["device"]
-    )
+    device = pick_device(_device_type(facts))
     precision = getattr(torch, facts["environment"]["precision"])
     if device.type == "cpu":
         torch.set_num_threads(int(facts["environment"]["threads"]))  # sums depend on how they are split
@@ -141,7 +145,6 @@ def resume(folder: Path, data: str | None, wanted: Wishes, reporter: Reporter) -
             f"the data at {shown(manifest.argument)} are not those {shown(folder)} was begun on (digest differs); "
             f"give the same data, or begin a new run with --out"
         )
-    spec = from_dict(NetworkSpec, facts["spec"], shown(folder / "run.json"))
     recipe = from_dict(Recipe, facts["recipe"], shown(folder / "run.json"))
     setup = replace(settle(manifest, facts["name"], spec, recipe), recipe=recipe, length=Length(**facts["length"]))
     facts["status"] = "running"
@@ -149,7 +152,7 @@ def resume(folder: Path, data: str | None, wanted: Wishes, reporter: Reporter) -
     return Session(run, setup, manifest, facts, device, precision, reporter)
 
 
-def _refuse_changes(folder: Path, facts: dict[str, Any], wanted: Wishes) -> None:
+def _refuse_changes(facts: dict[str, Any], spec: NetworkSpec, wanted: Wishes) -> None:
     """A resumed run is the same run: what is asked for must be what it was begun with."""
     began = {"model": facts["name"], "seed": facts["seed"], "recipe": facts["recipe"]["name"],
              "batch_size": facts["length"]["batch_size"], "lr": facts["recipe"]["optimizer"]["lr"],
@@ -161,11 +164,27 @@ def _refuse_changes(folder: Path, facts: dict[str, Any], wanted: Wishes) -> None
         if getattr(wanted, field) is not None and getattr(wanted, field) != value
     ]
     changed += [
-        f"--{axis.replace('_', '-')}" for axis, value in (wanted.axes or {}).items() if facts["spec"].get(axis) != value
+        f"--{axis.replace('_', '-')}" for axis, value in (wanted.axes or {}).items() if not _has(spec, axis, value)
     ]
     changed += [f"--set {setting}" for setting in wanted.settings]
+    changed += ["--deterministic"] * (wanted.deterministic and not facts["deterministic"])
+    changed += ["--allow-bad"] * (wanted.allow_bad and not facts["data"]["allow_bad"])
+    if wanted.device not in (None, "auto") and pick_device(wanted.device).type != _device_type(facts):
+        changed.append(f"--device {wanted.device}")
     if changed:
         raise UserError(f"a resumed run cannot change {', '.join(changed)}; begin a new run with --out")
+
+
+def _has(spec: NetworkSpec, axis: str, value: Any) -> bool:
+    """Whether a spec is what an option of the command line asks for."""
+    if axis == "depth":
+        return layers_of_depth(spec) == value
+    return spec.input_size() == each(value, spec.ndim) if axis == "size" else getattr(spec, axis) == value
+
+
+def _device_type(facts: dict[str, Any]) -> str:
+    device = facts["environment"]["device"]
+    return device if device in ("cpu", "mps") else "cuda"
 
 
 def carry_out(session: Session) -> Run:
@@ -176,6 +195,9 @@ def carry_out(session: Session) -> Run:
         at = _train(session, network)
     except UserError:
         session.run.write(session.facts | {"status": "failed"})
+        raise
+    except Stopped:
+        session.run.write(session.facts | {"status": "stopped"})
         raise
     evaluations = {part: _judge(session, network, part) for part in ("val", "test") if part in session.manifest.parts}
     results = {part: evaluation.summary() for part, evaluation in evaluations.items()}

@@ -188,7 +188,7 @@ def _crossing_problems(spec: NetworkSpec) -> list[str]:
     if spec.norm == "group":
         widths = {conv.width for conv in spec.stem.convs}
         widths |= {w for s in spec.stages for w in (spec.middle_width(s), spec.block_outputs(s))}
-        if bad := sorted(w for w in widths if w % min(32, w)):
+        if bad := sorted(w for w in widths if w and w % min(32, w)):
             found.append(f"norm group needs widths up to 32 or divisible by 32, not {bad}; change the widths")
     return found
 

@@ -108,5 +108,3 @@ def everything_holds(spec: NetworkSpec) -> None:
     gradient_reaches_every_parameter(plan, network)
     state_round_trips(plan, network)
     evaluation_is_deterministic_and_keeps_the_state(plan, network)
-
-

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from residuum.nets.network import Network, make_network
 from residuum.nets.ops import ZeroPadShortcut
 from residuum.plan import Block, make_plan
-from residuum.spec import NetworkSpec, Stage, Stem, StemConv
+from residuum.spec import AXES, NetworkSpec, Stage, Stem, StemConv
 
 SMALL = NetworkSpec(Stem((StemConv(8, 3),)), (Stage(2, 8), Stage(2, 16, 2)), size=8, classes=3)
 
@@ -101,6 +101,14 @@ def test_pre_activation_projection_takes_the_activated_input() -> None:
     e.check(x, branch + e.conv(u, "shortcut.conv", 2))
 
 
+def test_pre_activation_option_a_takes_what_came_in() -> None:
+    network, x = lively(replace(SMALL, order="pre", shortcut="A")), picture()
+    e = Equation(network, "stage2.block1")
+    u = e.conv(F.relu(e.norm(x, "branch.norm1")), "branch.conv1", 2)
+    branch = e.conv(F.relu(e.norm(u, "branch.norm2")), "branch.conv2")
+    e.check(x, branch + F.pad(x[..., ::2, ::2], (0, 0, 0, 0, 4, 4)))
+
+
 @pytest.mark.parametrize("size", [8, 7])
 def test_pooled_projection(size: int) -> None:
     """He, T. et al. 2019: the mean of each 2x2 window (of what there is of it at the edge), then 1x1."""
@@ -123,6 +131,36 @@ def test_squeeze_and_excitation() -> None:
     assert squeeze.out_channels == 1  # 8 channels over a reduction of 16, at least one
     scale = torch.sigmoid(excite(F.relu(squeeze(branch.mean((-2, -1), keepdim=True)))))
     e.check(x, F.relu(branch * scale + x))
+
+
+ACTIVATIONS = {"relu": F.relu, "leaky_relu": F.leaky_relu, "elu": F.elu, "silu": F.silu, "gelu": F.gelu}
+
+
+def test_every_activation_has_its_equation() -> None:
+    assert ACTIVATIONS.keys() == set(AXES["activation"])
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name: str) -> None:
+    network, x = lively(replace(SMALL, activation=name)), picture()
+    for layer in network.plan.layers:
+        if layer.kind == "act":
+            assert torch.equal(network.get_submodule(layer.name)(x), ACTIVATIONS[name](x))
+
+
+@pytest.mark.parametrize("width", [8, 64])
+def test_norms_without_a_batch(width: int) -> None:
+    """Per picture: each channel for itself (instance), or 32 groups of them, one channel each below 32 (group)."""
+    wide = replace(SMALL, stages=(Stage(1, width),))
+    x = torch.randn(2, width, 8, 8, dtype=torch.float64)
+    for norm in ("instance", "group"):
+        module = lively(replace(wide, norm=norm)).get_submodule("stage1.block1.branch.norm1")
+        weight, bias = (p.view(1, -1, 1, 1) for p in module.parameters())
+        groups = width if norm == "instance" else min(32, width)
+        grouped = x.reshape(2, groups, -1)
+        mean, var = grouped.mean(-1, keepdim=True), grouped.var(-1, keepdim=True, correction=0)
+        expected = ((grouped - mean) / (var + 1e-5).sqrt()).view_as(x) * weight + bias
+        torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10)
 
 
 @given(

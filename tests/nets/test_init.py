@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def seeded(spec: NetworkSpec, seed: int = 5) -> Network:
 
 
 @pytest.mark.parametrize("axes", [{}, {"order": "pre"}, {"attention": "se"}, {"ndim": 3}, {"branch": "bottleneck"}])
-def test_plain_and_option_a_start_from_the_same_weights(axes: dict[str, object]) -> None:
+def test_plain_and_option_a_start_from_the_same_weights(axes: dict[str, Any]) -> None:
     plain = seeded(replace(SMALL, shortcut="none", **axes)).state_dict()
     residual = seeded(replace(SMALL, shortcut="A", **axes)).state_dict()
     assert plain.keys() == residual.keys()
@@ -50,7 +51,7 @@ def test_without_a_generator_the_global_seed_decides() -> None:
 
 
 @pytest.mark.parametrize("axes", [{}, {"groups": 4, "base_width": 16}])
-def test_convolutions_have_hes_spread(axes: dict[str, object]) -> None:
+def test_convolutions_have_hes_spread(axes: dict[str, Any]) -> None:
     network = seeded(spec("resnet50", **axes))
     for module in network.modules():
         if isinstance(module, nn.Conv2d):

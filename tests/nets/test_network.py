@@ -39,7 +39,7 @@ def test_the_real_module_costs_what_the_golden_table_says(name: str, parameters:
 def test_modules_are_called_as_layers_are(name: str) -> None:
     plan = make_plan(CATALOG[name].spec)
     network = make_network(plan, device="meta")
-    modules = {found: module for found, module in network.named_modules()}
+    modules = dict(network.named_modules())
     leaves = [modules[layer.name] for layer in plan.layers]
     assert len({id(leaf) for leaf in leaves}) == len(plan.layers)
     assert not any(True for leaf in leaves for _ in leaf.children())

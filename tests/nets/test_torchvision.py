@@ -6,9 +6,9 @@ from functools import partial
 
 import pytest
 import torch
-from peers import import_torchvision
 from torch import Tensor, nn
 
+from peers import import_torchvision
 from residuum.catalog import spec
 from residuum.nets.network import Network, make_network
 from residuum.nets.weights import SCHEMES, load_weights

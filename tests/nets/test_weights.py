@@ -140,7 +140,7 @@ def test_weights_of_another_network_are_refused_and_nothing_is_loaded() -> None:
     for foreign, plan in ((deeper, PLAN), (PLAN, deeper)):
         network = make_network(plan)
         before = snapshot(network)
-        with pytest.raises(UserError, match="block3"if plan is deeper else "layer1.2"):
+        with pytest.raises(UserError, match="block3" if plan is deeper else "layer1.2"):
             load_weights(network, plan, in_scheme(foreign, randomised(foreign), "torchvision"), "w")
         assert equal(network, before)
 

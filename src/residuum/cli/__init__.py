@@ -23,7 +23,7 @@ def run(arguments: Sequence[str]) -> int:
         app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
     except UserError as error:
-        return _fail(str(error), 2)
+        return _fail(shown(error), 2)
     except CycloptsError as error:
         return _fail(shown(one_line(error)), 2)
     except KeyboardInterrupt:
@@ -32,6 +32,10 @@ def run(arguments: Sequence[str]) -> int:
         # the reader of our output left: nothing more to say, and nothing to flush at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        # no room, no permission, a name too long: the system says which file and why
+        where = f"{shown(error.filename)}: " if error.filename is not None else ""
+        return _fail(f"{where}{error.strerror or shown(error)}", 2)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0
     return 0

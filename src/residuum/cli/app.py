@@ -21,6 +21,7 @@ app = App(
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document and nothing else.")]
 Flag = Parameter(negative="")
+Numbers = Annotated[tuple[float, ...], Parameter(consume_multiple=True)]
 # file names may begin with a dash (after --), hold anything, and are never options
 Files = Annotated[list[str], Parameter(negative="")]
 
@@ -214,8 +215,8 @@ def import_(
     model: str,
     out: Path,
     classes_file: Path | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
     axes: Axes | None = None,
 ) -> None:
     """Bring in weights trained elsewhere as a model file; nothing in them is executed.

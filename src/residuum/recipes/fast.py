@@ -17,6 +17,7 @@ FAST = Recipe(
     epochs=12,
     min_steps=600,
     batch_size=128,
+    smallest_batch=32,
     optimizer=SGD(lr=0.2, momentum=0.9, nesterov=True, weight_decay=5e-4, decay_norms_and_biases=False),
     schedule=OneCycle(warmup=0.2),
     label_smoothing=0.05,

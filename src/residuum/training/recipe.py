@@ -68,8 +68,8 @@ class Recipe:
     """How a network is trained.
 
     epochs, steps     the length: exactly one of them is set
-    min_steps         small sets are gone through more often, so that there are at least so many steps; their
-                      batches shrink to a sixteenth of the set (at least 8). 0: neither
+    min_steps         small sets are gone through more often, so that there are at least so many steps
+    smallest_batch    on small sets batches shrink to a 32nd of the pictures, but not below this; 0: they do not
     resolution        (until fraction of the run, scale of the input size): small pictures first. Sides are rounded
                       to multiples of 4 and are never scaled below 16 pixels
     per_pixel_mean    subtract the mean picture of the training set instead of the mean of each channel
@@ -83,6 +83,7 @@ class Recipe:
     steps: int | None = None
     min_steps: int = 0
     batch_size: int = 128
+    smallest_batch: int = 0
     optimizer: SGD = field(default_factory=SGD)
     schedule: OneCycle | Drops | Plateau = field(default_factory=OneCycle)
     label_smoothing: float = 0.0
@@ -141,15 +142,13 @@ def fit(
 ) -> tuple[Recipe, Length]:
     """The recipe settled for a data set and network, nothing left to choose, and its length in steps.
 
-    `whole` says that pictures are fed whole, at the input's `size`. `chiral` data (handwriting) are never mirrored. On
-    small data padding is at most an eighth of the picture, its share in the paper. The paper's warm-up applies
-    from its depth on.
+    `whole` says that pictures are fed whole, at the input's `size`. `chiral` data (handwriting) are never mirrored.
+    The paper's warm-up applies from its depth on.
     """
     recipe.check()
     batch_size, augment, schedule = recipe.batch_size, recipe.augment, recipe.schedule
-    if recipe.min_steps:
-        batch_size = min(batch_size, max(8, 2 ** int(math.log2(max(images / 16, 1)))))
-        augment = replace(augment, crop_padding=min(augment.crop_padding, min(size) // 8))
+    if recipe.smallest_batch:
+        batch_size = min(batch_size, max(recipe.smallest_batch, 2 ** int(math.log2(max(images / 32, 1)))))
     if augment.crop_padding and augment.area:
         augment = replace(augment, area=None) if whole else replace(augment, crop_padding=0)
     augment = replace(augment, mirror=augment.mirror and not chiral)
