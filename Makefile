@@ -15,7 +15,7 @@ demo: $(READY)
 	@echo "report      demo/report.html"
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# before torch is imported: several test processes share the cores, and small networks need no more
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import pytest

@@ -77,7 +77,12 @@ def tiny_model(
     spec = network.plan.spec
     height, width = spec.input_size()
     view = Preprocessing(
-        (height, width), max(height, width), spec.channels, (0.4,) * spec.channels, (0.25,) * spec.channels, mean_picture
+        (height, width),
+        max(height, width),
+        spec.channels,
+        (0.4,) * spec.channels,
+        (0.25,) * spec.channels,
+        mean_picture,
     )
     tensors = dict(network.state_dict())
     if mean_picture:

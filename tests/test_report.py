@@ -212,9 +212,7 @@ def test_page_stands_alone(tmp_path: Path, digits: Evaluation) -> None:
     assert (policy or "").startswith("default-src 'none'")
 
 
-@pytest.mark.parametrize(
-    "hostile", [EVIL, '" onerror="alert(1)', "{{ 7 * 7 }}", "two\nlines", "\udcff\u202egnp.exe"]
-)
+@pytest.mark.parametrize("hostile", [EVIL, '" onerror="alert(1)', "{{ 7 * 7 }}", "two\nlines", "\udcff\u202egnp.exe"])
 @pytest.mark.parametrize("K", [3, 40])
 def test_names_are_shown_and_never_obeyed(tmp_path: Path, hostile: str, K: int) -> None:
     """Whatever is named by others, in every place a name can stand."""
@@ -278,9 +276,7 @@ def test_any_number_of_classes_and_pictures(tmp_path: Path, K: int, N: int) -> N
 
 
 def test_values_that_are_not_finite_leave_gaps(tmp_path: Path) -> None:
-    history = [
-        {"epoch": e, "train_loss": value, "val_loss": None} for e, value in enumerate((1.0, float("nan")), 1)
-    ]
+    history = [{"epoch": e, "train_loss": value, "val_loss": None} for e, value in enumerate((1.0, float("nan")), 1)]
     page = report(tmp_path, None, history=history)
     assert sorted(path.name for path in (tmp_path / "plots").iterdir()) == ["loss.svg"]
     assert "Loss" in page.text
@@ -325,9 +321,7 @@ def test_nothing_overflows_on_a_phone(tmp_path: Path) -> None:
     """The page as wide as its frame of 390 pixels, even with names that offer no place to break."""
     long = "x" * 150
     run = RUN | {"data": {"argument": long, "digest": long, "excluded": [[long, long]], "notes": [long]}}
-    evaluation = guesses(
-        25, 60, classes=(long, *map(str, range(24))), names=(long,) * 60, protocol={long: long}
-    )
+    evaluation = guesses(25, 60, classes=(long, *map(str, range(24))), names=(long,) * 60, protocol={long: long})
     report(tmp_path, evaluation, run=run, history=HISTORY, totals=TOTALS | {"name": long})
     (tmp_path / "frame.html").write_text(
         """<iframe src="report.html" style="width: 390px; height: 800px; border: 0"></iframe>

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from residuum.config import from_dict, to_dict
 from residuum.data.preprocessing import Preprocessing
-from residuum.errors import UserError, shown
+from residuum.errors import UserError, one_line, shown
 from residuum.files import write_atomic
 from residuum.spec import NetworkSpec
 
@@ -80,18 +80,19 @@ def load(path: Path) -> Artifact:
         raise UserError(f"cannot read the model file {shown(path)}: {error.strerror or error}") from None
     metadata = _metadata(content, path)
     _check_digest(content, metadata, path)
-    tensors = safetensors.torch.load(bytes(content))
-    where = f"{shown(path)}"
-    return Artifact(
-        spec=from_dict(NetworkSpec, json.loads(metadata["spec"]), where),
-        classes=tuple(json.loads(metadata["classes"])),
-        preprocessing=Preprocessing.from_dict(json.loads(metadata["preprocessing"])),
-        tensors=tensors,
-        task=json.loads(metadata["task"]),
-        training=json.loads(metadata["training"]),
-        results=json.loads(metadata["results"]),
-        calibration=json.loads(metadata["calibration"]),
-    )
+    try:
+        return Artifact(
+            spec=from_dict(NetworkSpec, json.loads(metadata["spec"]), shown(path)),
+            classes=tuple(json.loads(metadata["classes"])),
+            preprocessing=Preprocessing.from_dict(json.loads(metadata["preprocessing"])),
+            tensors=safetensors.torch.load(bytes(content)),
+            task=json.loads(metadata["task"]),
+            training=json.loads(metadata["training"]),
+            results=json.loads(metadata["results"]),
+            calibration=json.loads(metadata["calibration"]),
+        )
+    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise UserError(f"{shown(path)} was not written by Residuum: {one_line(repr(error))}") from None
 
 
 def _metadata(content: bytearray, path: Path) -> dict[str, str]:

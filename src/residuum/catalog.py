@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from residuum.errors import UserError, nearest
+from residuum.errors import UserError, nearest, shown
 from residuum.spec import CIFAR_STEM, IMAGENET_STEM, NetworkSpec, Stage, check, with_depth
 
 PAPER = "He et al. 2015, arXiv 1512.03385"
@@ -67,7 +67,7 @@ CATALOG: dict[str, Entry] = {
 def entry(name: str) -> Entry:
     """The entry of a name, or a UserError with the nearest right one."""
     if name not in CATALOG:
-        raise UserError(f'unknown model "{name}"; {nearest(name, CATALOG)}')
+        raise UserError(f'unknown model "{shown(name)}"; {nearest(name, CATALOG)}')
     return CATALOG[name]
 
 
@@ -79,6 +79,6 @@ def spec(name: str, *, depth: int | None = None, **axes: Any) -> NetworkSpec:
     known = {field.name for field in fields(NetworkSpec)}
     for axis in axes:
         if axis not in known:
-            raise UserError(f'a network has no axis "{axis}"; {nearest(axis, known | {"depth"})}')
+            raise UserError(f'a network has no axis "{shown(axis)}"; {nearest(axis, known | {"depth"})}')
     found = check(replace(entry(name).spec, **axes))
     return found if depth is None else with_depth(found, depth)

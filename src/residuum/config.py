@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
-from residuum.errors import UserError, nearest
+from residuum.errors import UserError, nearest, shown
 
 T = TypeVar("T")
 
@@ -26,9 +26,10 @@ def from_dict(cls: type[T], data: Any, where: str) -> T:
     from pydantic import ValidationError
 
     try:
-        return _adapter(cls).validate_python(data)
+        # as JSON: there lists may be tuples, and strictness means that "10" and true are no integers
+        return _adapter(cls).validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        problems = [_sentence(problem, data) for problem in error.errors()]
+        problems = [_sentence(problem, cls) for problem in error.errors()]
         raise UserError(f"{where}: " + "; ".join(dict.fromkeys(problems))) from None
 
 
@@ -39,12 +40,12 @@ def _adapter(cls: type) -> Any:
     return TypeAdapter(cls)
 
 
-def _sentence(problem: Any, data: Any) -> str:
-    path = ".".join(str(part) for part in problem["loc"])
+def _sentence(problem: Any, cls: type) -> str:
+    path = ".".join(shown(part) for part in problem["loc"])
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
-        return f'unknown key "{path}"'
-    shown = repr(problem.get("input"))
-    return f"{path or 'value'}: {problem['msg'].lower()} (got {shown[:60]})"
+        near = f"; {nearest(path, (field.name for field in fields(cls)))}" if len(problem["loc"]) == 1 else ""
+        return f'unknown key "{path}"{near}'
+    return f"{path or 'value'}: {problem['msg'].lower()} (got {shown(repr(problem.get('input')))[:60]})"
 
 
 def leaves(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -67,7 +68,7 @@ def override(config: T, settings: Iterable[str], where: str) -> T:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            raise UserError(f'--set takes key=value, and "{setting}" has no "="')
+            raise UserError(f'--set takes key=value, and "{shown(setting)}" has no "="')
         _assign(data, _path(key.strip(), leaves(data), where), _value(text.strip()))
     return from_dict(type(config), data, where)
 
@@ -81,7 +82,7 @@ def _path(key: str, known: dict[str, Any], where: str) -> str:
     if matches:
         raise UserError(f'{where}: "{key}" could be {" or ".join(matches)}; write one of them in full')
     names = set(known) | {path.rpartition(".")[2] for path in known}
-    raise UserError(f'{where} has no key "{key}"; {nearest(key, names)}')
+    raise UserError(f'{where} has no key "{shown(key)}"; {nearest(key, names)}')
 
 
 def _value(text: str) -> Any:

@@ -39,6 +39,8 @@ def import_weights(
     axes = dict(axes or {})
     notes: list[str] = []
     spec = catalog.spec(model, **axes)
+    if spec.ndim != 2:
+        raise UserError(f"a model file is for pictures, which need ndim 2, not {spec.ndim}")
     state = read_weights(weights)
     plan = make_plan(spec)
     scheme = recognise(plan, state)
@@ -83,7 +85,7 @@ def _classes(file: Path | None, count: int) -> tuple[str, ...]:
     if file is None:
         return tuple(str(index) for index in range(count))
     try:
-        names = [line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the class names {shown(file)}: {error}") from None
     if len(names) != count:

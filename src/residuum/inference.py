@@ -134,7 +134,7 @@ class Model:
                 raise UserError(f"{shown(item)}: {error}") from None
         if isinstance(item, Image.Image):
             return as_channels(of_image(item), channels)
-        if item.dtype != np.uint8 or (item.ndim != 2 and item.shape[2:] not in ((1,), (3,))):
+        if item.dtype != np.uint8 or not item.size or (item.ndim != 2 and item.shape[2:] not in ((1,), (3,))):
             raise UserError(
                 f"a picture array must be uint8 (H, W), (H, W, 1) or (H, W, 3), not {item.dtype} {item.shape}"
             )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from residuum.errors import shown
+from residuum.errors import UserError, shown
 
 EVERY_SECONDS = 10.0
 """Seconds between two plain lines of one task."""
@@ -97,8 +97,13 @@ class Reporter:
     def _to_log(self, line: str) -> None:
         if self.log is not None:
             stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-            with self.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                file.write(f"{stamp} {shown(line)}\n")
+            try:
+                with self.log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                    file.write(f"{stamp} {shown(line)}\n")
+            except OSError as error:
+                raise UserError(
+                    f"cannot write {shown(self.log)}: {error.strerror or error}; make room and resume"
+                ) from None
 
 
 def duration(seconds: float) -> str:

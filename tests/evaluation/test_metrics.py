@@ -66,9 +66,7 @@ def test_counts_add_over_any_partition(outcome: tuple[np.ndarray, np.ndarray], d
         if whole[key] is not None:
             assert sum(p[key] for p in parts) == whole[key]
     assert np.array_equal(sum(np.array(p["confusion"]) for p in parts), whole["confusion"])
-    assert whole["loss"] == pytest.approx(
-        sum(p["loss"] * p["images"] for p in parts) / whole["images"], rel=1e-12
-    )
+    assert whole["loss"] == pytest.approx(sum(p["loss"] * p["images"] for p in parts) / whole["images"], rel=1e-12)
 
 
 @FIFTY
@@ -83,12 +81,8 @@ def test_equals_scikit_learn(outcome: tuple[np.ndarray, np.ndarray]) -> None:
         ours = [np.nan if row[figure] is None else row[figure] for row in summary["per_class"]]
         np.testing.assert_allclose(ours, np.asarray(column), rtol=1e-12)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # theirs warns of probabilities that sum to one only in float arithmetic
-        assert summary["loss"] == pytest.approx(
-            log_loss(labels, result.probabilities, labels=every), rel=1e-9
-        )
+        warnings.simplefilter("ignore")  # theirs warns of probabilities that sum to one only in float arithmetic
+        assert summary["loss"] == pytest.approx(log_loss(labels, result.probabilities, labels=every), rel=1e-9)
 
 
 @FIFTY
@@ -162,9 +156,7 @@ def test_summary_is_json_without_nan_and_keeps_the_confusion_matrix_to_200_class
 
 @FIFTY
 @given(outcomes(), st.integers(-(2**20), 2**20))
-def test_adding_one_number_to_all_logits_changes_nothing(
-    outcome: tuple[np.ndarray, np.ndarray], shift: int
-) -> None:
+def test_adding_one_number_to_all_logits_changes_nothing(outcome: tuple[np.ndarray, np.ndarray], shift: int) -> None:
     logits, labels = outcome
     assert evaluate(logits + np.float32(shift), labels).summary() == evaluate(logits, labels).summary()
 

@@ -131,7 +131,9 @@ def test_epochs_divide_the_steps(images: int, batch_size: int, steps: int) -> No
         assert end == steps or end * batch_size >= (length.epoch_of(step) + 1) * images
 
 
-resolutions = st.lists(st.tuples(st.floats(0.01, 1.0), st.floats(0.05, 1.0)), max_size=4, unique_by=lambda pair: pair[0])
+resolutions = st.lists(
+    st.tuples(st.floats(0.01, 1.0), st.floats(0.05, 1.0)), max_size=4, unique_by=lambda pair: pair[0]
+)
 
 
 @given(resolutions, st.integers(1, 300))

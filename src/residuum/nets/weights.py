@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from residuum.errors import UserError, shown
-from residuum.plan import Layer, NetworkPlan, flatten
+from residuum.plan import NetworkPlan
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "backbone.")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema")
@@ -34,27 +34,24 @@ class Scheme:
 def _torchvision(plan: NetworkPlan, classifier: str) -> dict[str, str]:
     """conv1, bn1, layer1.0.conv1, layer1.0.bn1, layer1.0.downsample.0, ..., and the classifier's name."""
     names: dict[str, str] = {}
-    for layer in flatten(plan.stem):
-        names[layer.name] = _short(layer, layer.name.removeprefix("stem."))
-    for i, stage in enumerate(plan.stages, start=1):
-        for layer in flatten(stage):
-            _, block, where, last = layer.name.split(".", 3)
-            at = f"layer{i}.{int(block.removeprefix('block')) - 1}"
-            if where == "shortcut":
-                names[layer.name] = f"{at}.downsample.{0 if layer.kind == 'conv' else 1}"
-            else:
-                names[layer.name] = f"{at}.{_short(layer, last)}"
-    for layer in flatten(plan.head):
-        names[layer.name] = classifier if layer.kind == "linear" else _short(layer, layer.name)
+    for layer in plan.layers:
+        part, *path = layer.name.split(".")
+        own = path[-1].replace("norm", "bn")
+        if not layer.parameters:
+            continue
+        if part == "head" and layer.kind == "linear":
+            names[layer.name] = classifier
+        elif part in ("stem", "head"):
+            names[layer.name] = own
+        else:
+            block = f"layer{part.removeprefix('stage')}.{int(path[0].removeprefix('block')) - 1}"
+            projection = f"downsample.{0 if layer.kind == 'conv' else 1}"
+            names[layer.name] = f"{block}.{projection if path[1] == 'shortcut' else own}"
     return names
 
 
-def _short(layer: Layer, name: str) -> str:
-    return name.replace("norm", "bn") if layer.kind == "norm" else name
-
-
 SCHEMES = (
-    Scheme("residuum", lambda plan: {layer.name: layer.name for layer in plan.layers}),
+    Scheme("residuum", lambda plan: {layer.name: layer.name for layer in plan.layers if layer.parameters}),
     Scheme("torchvision", lambda plan: _torchvision(plan, "fc")),
     Scheme("CIFAR third-party", lambda plan: _torchvision(plan, "linear")),
 )
@@ -64,7 +61,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """The state dict of a file, on the CPU, freed of wrappers and prefixes; nothing in the file is executed."""
     if not path.is_file():
         raise UserError(f"{shown(path)}: there is no such weights file")
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         try:
             return _strip(load_file(path))
         except (SafetensorError, OSError, ValueError) as error:
@@ -72,10 +69,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # the unpickler raises whatever a hostile or cut file makes it raise
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch's own advice, to load it all the same, is the last thing to pass on
         raise UserError(
-            f"{shown(path)} was refused: it is damaged, or holds more than tensors, which could run code "
-            f"({reason[:160]}); ask for a state dict saved as .safetensors"
+            f"{shown(path)} was refused ({type(error).__name__}): it is damaged or holds more than tensors, which "
+            f"could run code; ask for a state dict saved as .safetensors"
         ) from None
     return _strip(_unwrap(content, path))
 
@@ -139,10 +136,18 @@ def load_weights(network: nn.Module, plan: NetworkPlan, state: Mapping[str, Tens
         for key, value in renamed.items()
         if key in target and value.shape != target[key].shape
     ]
+    unusable = [
+        f"{key} {why}" for key, value in renamed.items() if key in target and (why := _unusable(value, target[key]))
+    ]
     unknown += [f"{key} {tuple(value.shape)}" for key, value in renamed.items() if key not in target]
     found = [
         f"{title}: {_some(names)}"
-        for title, names in (("missing", missing), ("wrong shape", wrong), ("not in this network", unknown))
+        for title, names in (
+            ("missing", missing),
+            ("wrong shape", wrong),
+            ("unusable values", unusable),
+            ("not in this network", unknown),
+        )
         if names
     ]
     if found:
@@ -152,6 +157,15 @@ def load_weights(network: nn.Module, plan: NetworkPlan, state: Mapping[str, Tens
         )
     network.load_state_dict(renamed, strict=False)
     return scheme
+
+
+def _unusable(value: Tensor, target: Tensor) -> str:
+    """Why a tensor of the right name cannot be a weight, or nothing."""
+    if value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return "is not a dense tensor"
+    if target.is_floating_point() and not value.is_floating_point():
+        return f"is {value.dtype}"
+    return "" if not value.is_floating_point() or torch.isfinite(value).all() else "is not finite"
 
 
 def _some(names: list[str], most: int = 20) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from residuum.errors import UserError, nearest
+from residuum.errors import UserError, nearest, shown
 from residuum.recipes.debug import DEBUG
 from residuum.recipes.fast import FAST
 from residuum.recipes.paper_cifar import PAPER_CIFAR
@@ -15,5 +15,5 @@ RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (FAST, PAPER_CIF
 def recipe(name: str) -> Recipe:
     """The recipe of a name, or a UserError with the nearest right one."""
     if name not in RECIPES:
-        raise UserError(f'unknown recipe "{name}"; {nearest(name, RECIPES)}')
+        raise UserError(f'unknown recipe "{shown(name)}"; {nearest(name, RECIPES)}')
     return RECIPES[name]
