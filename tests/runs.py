@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import commands
 import torch
 from safetensors.torch import load_file
+
+import commands
 
 
 def record(run: Path) -> dict[str, Any]:

@@ -18,13 +18,13 @@ import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from samples import tiny_model, tiny_network
 
 from residuum import artifact
 from residuum.artifact import MEAN_PICTURE, Artifact
 from residuum.data.preprocessing import Preprocessing
 from residuum.errors import UserError
 from residuum.inference import load
+from samples import tiny_model, tiny_network
 
 ODD_NAMES = ('"sha256":"', '"sha256":"' + "0" * 64 + '"', "'", "a\nb", "\\", "caf\u00e9", "\U0001f600", "\udcff\udc80",
              "", " ", "\x00", "\u2028", "__metadata__", "a" * 1000)  # fmt: skip

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from commands import refused, run
-from peers import import_torchvision
-from samples import lively, picture_folder, tiny_network
 from torch import Tensor
 
+from commands import refused, run
+from peers import import_torchvision
 from residuum import catalog
 from residuum.inference import load
 from residuum.nets.network import make_network
 from residuum.nets.weights import SCHEMES
 from residuum.plan import make_plan
+from samples import lively, picture_folder, tiny_network
 
 State = dict[str, Tensor]
 SMALL = ("--model", "resnet20", "--depth", "8", "--size", "16")
@@ -153,7 +153,11 @@ def test_too_much_and_too_little_are_refused(state: State, tmp_path: Path) -> No
 
 
 def test_class_names_that_do_not_fit(weights: Path, tmp_path: Path) -> None:
-    for names, word in ((("a", "b"), "2 classes"), (("a", "b", "c", "d"), "4 classes"), (("a", "b", "a"), "more than once")):
+    for names, word in (
+        (("a", "b"), "2 classes"),
+        (("a", "b", "c", "d"), "4 classes"),
+        (("a", "b", "a"), "more than once"),
+    ):
         path = classes_file(tmp_path, *names)
         message = assert_refused(tmp_path, weights, *SMALL, "--classes-file", path)
         assert "classes.txt" in message
@@ -232,7 +236,9 @@ def test_a_third_partys_resnet20_is_right_on_real_pictures(realdata: Path, tmp_p
     for path in sorted(folder.glob("*.npz")):
         with np.load(path) as batch:
             answers = model.predict(list(batch["images"]), top=1, batch_size=256)
-            right += sum(a["predictions"][0]["index"] == label for a, label in zip(answers, batch["labels"], strict=True))
+            right += sum(
+                a["predictions"][0]["index"] == label for a, label in zip(answers, batch["labels"], strict=True)
+            )
             count += len(answers)
     assert count == 5085
     assert right / count >= 0.97

@@ -11,11 +11,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from samples import picture, picture_folder, tiny_model
 
 from residuum.data.sources import open_data
 from residuum.errors import UserError
 from residuum.inference import Model, find_pictures, load
+from samples import picture, picture_folder, tiny_model
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from residuum.artifact import MEAN_PICTURE, Artifact
 from residuum.config import from_dict, override, to_dict
 from residuum.data.batches import EvalBatches, TrainBatches
 from residuum.data.manifest import Manifest
+from residuum.data.oddness import oddest
 from residuum.data.opening import default_workers, open_for
 from residuum.devices import describe_environment, pick_device, pick_precision
 from residuum.errors import UserError, shown
@@ -33,6 +34,9 @@ from residuum.training.loop import Position, Trainer
 from residuum.training.recipe import Length, Recipe, resolution_at
 from residuum.training.setup import Setup, choose_network, settle
 from residuum.training.stop import Stopped
+
+ODDEST = 12
+"""Pictures unlike the others that the report shows."""
 
 
 @dataclass(frozen=True)
@@ -293,6 +297,7 @@ def _write_report(session: Session, evaluation: Evaluation | None) -> None:
         layers=cost.layer_rows(plan),
         totals=cost.totals(plan, setup.name),
         read=lambda index: session.manifest.pictures.read(index, setup.spec.channels),
+        odd=[(index, session.manifest.names[index], measure) for index, measure in oddest(session.manifest, ODDEST)],
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from commands import TINY, refused, run
 from samples import picture_folder
 
@@ -39,6 +40,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def refuses_data(tmp_path: Path) -> Callable[..., str]:
     """refuses_data(argument, *options): the sentence with which training on data is refused, leaving no run."""
+
     def check(data: object, *options: object) -> str:
         out = tmp_path / "refused"
         message = refused("train", data, *DEBUG, *options, "--out", out)

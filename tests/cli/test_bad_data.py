@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import TINY, Outcome, run, sentence
 from PIL import Image
+
+from commands import TINY, Outcome, run, sentence
 from runs import record
 from samples import picture, picture_folder
 
@@ -200,12 +201,15 @@ def test_a_last_batch_of_one_picture_and_batches_of_one(folder: Path, tmp_path: 
     trains(folder, tmp_path / "left", "--batch-size", "23", "--val", "0")
     trains(folder, tmp_path / "one", "--batch-size", "1")
     model = tmp_path / "left" / "model.safetensors"
-    found = [run("evaluate", model, folder, "--split", "all", "--batch-size", size, "--json").json() for size in (23, 1, 24)]
+    found = [
+        run("evaluate", model, folder, "--split", "all", "--batch-size", size, "--json").json() for size in (23, 1, 24)
+    ]
     assert all(one["images"] == 24 and one["correct_top1"] == found[0]["correct_top1"] for one in found)
 
 
 @pytest.mark.parametrize(
-    ("text", "word"), [("", "path,label"), ("path,lable\n", "label"), ("path,label\nx.png,a\ny.png,b\n", "x.png"), ("\0\0", "t.csv")]
+    ("text", "word"),
+    [("", "path,label"), ("path,lable\n", "label"), ("path,label\nx.png,a\ny.png,b\n", "x.png"), ("\0\0", "t.csv")],
 )
 def test_tables_that_make_no_sense(text: str, word: str, refuses_data: Refuses, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text(text)

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from commands import refused
 from safetensors.torch import save_file
+
+from commands import refused
 
 
 @pytest.fixture(params=["predict", "evaluate"])

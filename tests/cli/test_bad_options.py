@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from commands import TINY, refused, run
 from runs import record
 
@@ -86,7 +87,17 @@ def test_numbers_out_of_range(option: str, values: tuple[str, ...], tmp_path: Pa
         others = ["--depth", "8"]
     for value in values:
         message = refused(
-            "train", "digits", "--model", "resnet20", "--recipe", "debug", *others, option, value, "--out", tmp_path / "run"
+            "train",
+            "digits",
+            "--model",
+            "resnet20",
+            "--recipe",
+            "debug",
+            *others,
+            option,
+            value,
+            "--out",
+            tmp_path / "run",
         )
         assert option.lstrip("-").replace("-", "_") in message.replace("-", "_")
     assert not (tmp_path / "run").exists()
@@ -113,7 +124,16 @@ def test_a_length_that_was_asked_for_is_kept(tmp_path: Path) -> None:
 
 
 def test_settings_reach_the_recipe(tmp_path: Path) -> None:
-    settings = ("--set", "optimizer.momentum=0.5", "--set", "label_smoothing=0.2", "--set", "warmup=0.5", "--lr", "0.02")
+    settings = (
+        "--set",
+        "optimizer.momentum=0.5",
+        "--set",
+        "label_smoothing=0.2",
+        "--set",
+        "warmup=0.5",
+        "--lr",
+        "0.02",
+    )
     assert run(*DIGITS, "--steps", "2", *settings, "--out", tmp_path / "run").code == 0
     recipe = record(tmp_path / "run")["recipe"]
     assert recipe["optimizer"] | {"momentum": 0.5, "lr": 0.02} == recipe["optimizer"]

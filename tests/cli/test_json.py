@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import TINY, run
-from runs import record
 
+from commands import TINY, run
 from residuum.catalog import CATALOG
+from runs import record
 
 
 def strictly(text: str) -> Any:
@@ -100,7 +100,9 @@ def test_models() -> None:
 
 
 def test_models_of_a_name() -> None:
-    document = strictly(run("models", "resnet50", "--shortcut", "C", "--classes", "10", "--channels", "1", "--json").out)
+    document = strictly(
+        run("models", "resnet50", "--shortcut", "C", "--classes", "10", "--channels", "1", "--json").out
+    )
     assert {"name", "parameters", "macs", "input", "layers", "spec"} <= document.keys()
     keys = {"name", "kind", "in", "out", "kernel", "stride", "padding", "groups", "output", "parameters", "macs"}
     assert all(keys <= layer.keys() for layer in document["layers"])

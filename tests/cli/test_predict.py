@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import TINY, refused, run, sentence
 from PIL import Image
-from samples import picture
 
 import residuum
+from commands import TINY, refused, run, sentence
 from residuum.data.sources import open_data
 from residuum.progress import Reporter
+from samples import picture
 
 
 @pytest.fixture

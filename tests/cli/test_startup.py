@@ -18,7 +18,9 @@ print(code, *[name for name in ("torch", "numpy", "sklearn", "matplotlib", "PIL"
 
 
 def python(*arguments: str, **named: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300, **named)  # type: ignore[call-overload]
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300, **named
+    )  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from commands import TINY
 
+from commands import TINY
 from residuum.errors import UserError
 from residuum.progress import Reporter, duration
 
@@ -30,7 +30,18 @@ def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()
-    arguments = ["train", "digits", *TINY, "--recipe", "debug", "--steps", "3", "--json", "--out", str(tmp_path / "run")]
+    arguments = [
+        "train",
+        "digits",
+        *TINY,
+        "--recipe",
+        "debug",
+        "--steps",
+        "3",
+        "--json",
+        "--out",
+        str(tmp_path / "run"),
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "residuum", *arguments], stdout=subprocess.PIPE, stderr=theirs, check=False, timeout=300
     )

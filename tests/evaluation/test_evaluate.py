@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from samples import picture_folder, tiny_model, tiny_network
 
 import residuum
 from residuum import artifact
@@ -23,6 +22,7 @@ from residuum.errors import UserError
 from residuum.evaluation.evaluate import evaluate_network, logits_of, protocol_of
 from residuum.inference import load
 from residuum.progress import Reporter
+from samples import picture_folder, tiny_model, tiny_network
 
 QUIET = Reporter(quiet=True)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import pytest
 
 import commands
-import pytest
 import samples
 from runs import Case
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
-from samples import tiny_network
 from torch import nn
 
 from residuum.data.augment import Augment
@@ -20,6 +20,7 @@ from residuum.progress import Reporter
 from residuum.run import Run
 from residuum.training.loop import Trainer
 from residuum.training.recipe import SGD, Length, OneCycle, Recipe
+from samples import tiny_network
 
 VIEW = Preprocessing((8, 8), 8, 1, (0.3,), (0.4,))
 
@@ -29,9 +30,9 @@ def digits() -> Manifest:
     return open_data("digits")
 
 
-def recipe(steps: int, **changed: object) -> Recipe:
+def recipe(steps: int, **changed: Any) -> Recipe:
     """Everything that the optimizer can do at once: Nesterov, decay, smoothing, a rate that changes."""
-    values: dict = {
+    values: dict[str, Any] = {
         "name": "hand",
         "steps": steps,
         "batch_size": 16,
@@ -63,12 +64,12 @@ class Changed:
         return (self.change(at, batch) for at, batch in enumerate(self.inner.from_step(step), start=step))
 
 
-def trainer(folder: Path, of: Recipe, *, images: int = 40, **changed: object) -> Trainer:
+def trainer(folder: Path, of: Recipe, *, images: int = 40, **changed: Any) -> Trainer:
     """Epochs of `images` pictures; nothing is held out."""
     folder.mkdir(parents=True, exist_ok=True)
     run = Run.create(folder, {}) if not (folder / "run.json").exists() else Run.open(folder)
     assert of.steps is not None
-    values: dict = {
+    values: dict[str, Any] = {
         "network": network(),
         "recipe": of,
         "length": Length(images, of.batch_size, of.steps),

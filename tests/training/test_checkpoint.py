@@ -11,15 +11,15 @@ from pathlib import Path
 import parts
 import pytest
 import torch
-from commands import TINY, run, sentence
-from runs import different_tensors, record
 from safetensors import safe_open
 
+from commands import TINY, run, sentence
 from residuum.errors import UserError
 from residuum.training.checkpoint import load_checkpoint, save_checkpoint
 from residuum.training.loop import Position
 from residuum.training.optimizer import make_optimizer
 from residuum.training.recipe import SGD
+from runs import different_tensors, record
 
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

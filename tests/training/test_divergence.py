@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from safetensors.torch import load_file
+
 from commands import TINY, run, sentence
 from runs import metrics, record
-from safetensors.torch import load_file
 
 
 def test_a_learning_rate_of_1e20(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import signal
 import time
 from pathlib import Path
 
-import commands
 import pytest
+
+import commands
 from commands import Command, Death
 from runs import Case, different_tensors, metrics, record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from commands import TINY, run
 from runs import Case, different_tensors, metrics, record
 

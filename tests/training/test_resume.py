@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import TINY, Death, Outcome, refused, run, sentence, start
 from PIL import Image
+
+from commands import TINY, Death, Outcome, refused, run, sentence, start
 from runs import metrics, record
 from samples import picture_folder
 

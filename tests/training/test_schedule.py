@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -23,7 +24,7 @@ def one_cycle(warmup: float, lr: float = 1.0) -> Recipe:
 def test_one_cycle_rises_to_its_peak_at_the_end_of_warm_up_and_falls(steps: int, warmup: float, lr: float) -> None:
     rates = [learning_rate(one_cycle(warmup, lr), step, steps, COLD) for step in range(steps)]
     assert all(0 < rate <= lr * (1 + 1e-12) for rate in rates)
-    for step, (rate, following) in enumerate(zip(rates, rates[1:], strict=False)):
+    for step, (rate, following) in enumerate(pairwise(rates)):
         if step + 1.5 <= warmup * steps:
             assert following > rate
         elif step + 0.5 >= warmup * steps:

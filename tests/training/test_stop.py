@@ -6,11 +6,11 @@ import os
 import signal
 from pathlib import Path
 
-import commands
 import pytest
-from runs import Case, different_tensors, metrics, record
 
+import commands
 from residuum.training.stop import StopRequest
+from runs import Case, different_tensors, metrics, record
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,19 @@ def write_report(
     layers: list[dict[str, Any]],
     totals: dict[str, Any],
     read: Callable[[int], np.ndarray],
+    odd: Sequence[tuple[int, str, str]] = (),
 ) -> Path:
     """Write `folder/report.html` and `folder/plots/*.svg`; returns the path of the page.
 
     `run` is run.json and `history` the lines of metrics.jsonl; both may lack anything, as a run cut short
     does. `layers` and `totals` are the plan's table. `read(index)` gives the uint8 (H, W, 1 or 3) picture
-    at a place of the manifest, and may raise UserError where it is gone. Raises UserError when the folder
+    at a place of the manifest, and may raise UserError where it is gone; `odd` names the pictures least like
+    the others: (index, name, by what). Raises UserError when the folder
     cannot be written.
     """
-    page = contents(folder, run=run, history=history, evaluation=evaluation, layers=layers, totals=totals, read=read)
+    page = contents(
+        folder, run=run, history=history, evaluation=evaluation, layers=layers, totals=totals, read=read, odd=odd
+    )
     text = _environment().get_template("report.html").render(page)
     path = folder / "report.html"
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from residuum.evaluation.calibration import reliability
 from residuum.evaluation.metrics import Evaluation
 from residuum.report import plots
 from residuum.report.mistakes import Confusion, confusion, worst
-from residuum.report.pictures import data_uri
+from residuum.report.pictures import Thumbnail, data_uri, thumbnail
 from residuum.report.wording import amount, duration, extent, number, percent, rows, section
 
 COLUMNS = (
@@ -46,6 +46,15 @@ class Plot:
         return data_uri(self.dark, "image/svg+xml")
 
 
+@dataclass(frozen=True)
+class OddTile:
+    """A picture unlike the others, and the measure in which it is; without a thumbnail where it cannot be read."""
+
+    name: str
+    measure: str
+    picture: Thumbnail | None
+
+
 def contents(
     folder: Path,
     *,
@@ -55,6 +64,7 @@ def contents(
     layers: list[dict[str, Any]],
     totals: dict[str, Any],
     read: Callable[[int], np.ndarray],
+    odd: Sequence[tuple[int, str, str]],
 ) -> dict[str, Any]:
     """The template's variables; see `write_report` for the arguments."""
     data, time = section(run, "data"), section(run, "time")
@@ -74,6 +84,7 @@ def contents(
         "per_class": _per_class(evaluation),
         "confusion": matrix,
         "worst": worst(evaluation, read) if evaluation else None,
+        "odd": [OddTile(name, measure, thumbnail(read, index)) for index, name, measure in odd],
         "confidence": _confidence(evaluation),
         "excluded": [tuple(pair) for pair in data.get("excluded") or []],
         "network_record": _network(totals),
