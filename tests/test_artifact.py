@@ -26,8 +26,22 @@ from residuum.errors import UserError
 from residuum.inference import load
 from samples import tiny_model, tiny_network
 
-ODD_NAMES = ('"sha256":"', '"sha256":"' + "0" * 64 + '"', "'", "a\nb", "\\", "caf\u00e9", "\U0001f600", "\udcff\udc80",
-             "", " ", "\x00", "\u2028", "__metadata__", "a" * 1000)  # fmt: skip
+ODD_NAMES = (
+    '"sha256":"',
+    '"sha256":"' + "0" * 64 + '"',
+    "'",
+    "a\nb",
+    "\\",
+    "caf\u00e9",
+    "\U0001f600",
+    "\udcff\udc80",
+    "",
+    " ",
+    "\x00",
+    "\u2028",
+    "__metadata__",
+    "a" * 1000,
+)
 VIEW = Preprocessing((16, 16), 16, 3, (0.1, 0.2, 1 / 3), (0.25, 0.5, 0.75))
 
 
@@ -215,14 +229,24 @@ def header_only(text: str) -> bytes:
 @pytest.mark.parametrize(
     "junk",
     [
-        b"", b"{", b"hello", b"\x89PNG\r\n\x1a\n" + b"\0" * 100, b"PK\x03\x04" + b"\0" * 50, b"\xff" * 200,
-        header_only("{}"), header_only("{}x"), header_only('{"__metadata__":[1]}'), header_only('{"__metadata__":null}'),
-        header_only('{"a":' * 50_000), header_only('{"__metadata__":{"format":"residuum","format_version":"1"}}'),
+        b"",
+        b"{",
+        b"hello",
+        b"\x89PNG\r\n\x1a\n" + b"\0" * 100,
+        b"PK\x03\x04" + b"\0" * 50,
+        b"\xff" * 200,
+        header_only("{}"),
+        header_only("{}x"),
+        header_only('{"__metadata__":[1]}'),
+        header_only('{"__metadata__":null}'),
+        header_only('{"a":' * 50_000),
+        header_only('{"__metadata__":{"format":"residuum","format_version":"1"}}'),
         header_only('{"__metadata__":{"format":"residuum","format_version":"1","sha256":3}}'),
-        header_only("{\udcff}".encode("utf-8", "surrogateescape").decode("latin-1")), pickle.dumps({"a": 1}),
+        header_only("{\udcff}".encode("utf-8", "surrogateescape").decode("latin-1")),
+        pickle.dumps({"a": 1}),
     ],
     ids=lambda junk: repr(junk[:40]),
-)  # fmt: skip
+)
 def test_junk(junk: bytes, refusal: Callable[[bytes], str]) -> None:
     refusal(junk)
 

@@ -100,8 +100,7 @@ def test_a_grey_network_gets_the_mean_of_the_statistics(tmp_path: Path) -> None:
 @pytest.mark.parametrize("style", ["torchvision", "residuum"])
 @pytest.mark.parametrize("said", [(), ("--stride-in", "1x1"), ("--stride-in", "3x3")])
 def test_torchvisions_bottlenecks_stride_in_the_3x3(style: str, said: tuple[str, ...], tmp_path: Path) -> None:
-    axes = {"branch": "bottleneck", "shortcut": "B"}
-    network = make_network(make_plan(catalog.spec("resnet20", **axes)))
+    network = make_network(make_plan(catalog.spec("resnet20", branch="bottleneck", shortcut="B")))
     plan = network.plan
     (names,) = (scheme.rename(plan) for scheme in SCHEMES if scheme.name == style)
     theirs = {f"{names[k.rpartition('.')[0]]}.{k.rpartition('.')[2]}": v for k, v in network.state_dict().items()}

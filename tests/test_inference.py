@@ -116,10 +116,17 @@ def test_an_unreadable_picture_raises_or_is_told(model: Model, folder: Path, tmp
 
 @pytest.mark.parametrize(
     "array",
-    [np.zeros((8, 8, 3), np.float32), np.zeros((8, 8, 4), np.uint8), np.zeros((8, 8, 2), np.uint8),
-     np.zeros(8, np.uint8), np.zeros((1, 8, 8, 3), np.uint8), np.zeros((3, 8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)],
+    [
+        np.zeros((8, 8, 3), np.float32),
+        np.zeros((8, 8, 4), np.uint8),
+        np.zeros((8, 8, 2), np.uint8),
+        np.zeros(8, np.uint8),
+        np.zeros((1, 8, 8, 3), np.uint8),
+        np.zeros((3, 8, 8), np.uint8),
+        np.zeros((0, 8, 3), np.uint8),
+    ],
     ids=lambda array: f"{array.dtype} {array.shape}",
-)  # fmt: skip
+)
 def test_arrays_of_other_kinds_are_refused(model: Model, array: np.ndarray) -> None:
     with pytest.raises(UserError, match="uint8"):
         model.predict(array)

@@ -63,8 +63,22 @@ def test_files_folders_and_globs(model: Path, folder: Path) -> None:
     assert images(one, folder / "ant", one) == [str(one), *sorted(map(str, (folder / "ant").iterdir()))]
 
 
-NAMES = ["a b.png", "caf\u00e9 \U0001f600.png", "new\nline.png", "tab\t.png", "-x.png", "--top.png", "--json.png",
-         "\udcff\udcfe.png", "[1].png", "*.png", "'\"$(x).png", "x" * 250 + ".png", ".hidden.png", "no suffix"]  # fmt: skip
+NAMES = [
+    "a b.png",
+    "caf\u00e9 \U0001f600.png",
+    "new\nline.png",
+    "tab\t.png",
+    "-x.png",
+    "--top.png",
+    "--json.png",
+    "\udcff\udcfe.png",
+    "[1].png",
+    "*.png",
+    "'\"$(x).png",
+    "x" * 250 + ".png",
+    ".hidden.png",
+    "no suffix",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,10 +17,10 @@ print(code, *[name for name in ("torch", "numpy", "sklearn", "matplotlib", "PIL"
 """
 
 
-def python(*arguments: str, **named: object) -> subprocess.CompletedProcess[str]:
+def python(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300, **named
-    )  # type: ignore[call-overload]
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300, env=env
+    )
 
 
 @pytest.mark.parametrize(

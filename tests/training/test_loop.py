@@ -37,8 +37,10 @@ def test_steps_equal_plain_pytorch_written_out(channels_last: bool, paper: bool,
         others = [p for name, p in named.items() if "norm" in name or name.endswith("bias")]
         optimizer = torch.optim.SGD(
             [{"params": weights, "weight_decay": 1e-3}, {"params": others, "weight_decay": 0.0}],
-            lr=0.1, momentum=0.9, nesterov=True,
-        )  # fmt: skip
+            lr=0.1,
+            momentum=0.9,
+            nesterov=True,
+        )
     rise = 0.4 * 3
     one_cycle = [0.1 * (0.5 / rise), 0.1 * ((3 - 1.5) / (3 - rise)), 0.1 * ((3 - 2.5) / (3 - rise))]
     batches = parts.stream().from_step(0)
@@ -156,9 +158,13 @@ def test_train_loss_is_the_mean_over_the_epochs_pictures(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "schedule",
-    [OneCycle(), Plateau(factor=0.5, patience=1), Drops(at=(0.5,), warmup=WarmUp(lr=0.01, until_error=99.0, from_layers=8))],
+    [
+        OneCycle(),
+        Plateau(factor=0.5, patience=1),
+        Drops(at=(0.5,), warmup=WarmUp(lr=0.01, until_error=99.0, from_layers=8)),
+    ],
     ids=lambda schedule: schedule.kind,
-)  # fmt: skip
+)
 def test_interrupted_at_every_step_equals_uninterrupted(schedule, tmp_path: Path) -> None:
     of = parts.recipe(8, schedule=schedule)
     whole = parts.trainer(tmp_path / "whole", of, images=20)

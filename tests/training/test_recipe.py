@@ -149,18 +149,29 @@ def test_training_sides_grow_stay_within_the_input_and_above_16(pairs: list[tupl
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"epochs": None}, "either epochs or steps"), ({"steps": 5}, "either epochs or steps"),
-        ({"epochs": 0.0}, "epochs"), ({"epochs": -1.0}, "epochs"), ({"epochs": float("inf")}, "epochs"),
-        ({"epochs": float("nan")}, "epochs"), ({"epochs": None, "steps": 0}, "steps"), ({"batch_size": 0}, "batch_size"),
-        ({"optimizer": SGD(lr=0.0)}, "lr"), ({"optimizer": SGD(lr=-0.1)}, "lr"), ({"optimizer": SGD(lr=float("nan"))}, "lr"),
-        ({"optimizer": SGD(momentum=1.0)}, "momentum"), ({"optimizer": SGD(momentum=0.0, nesterov=True)}, "nesterov"),
-        ({"optimizer": SGD(weight_decay=-1e-4)}, "weight_decay"), ({"label_smoothing": 1.0}, "label_smoothing"),
-        ({"label_smoothing": -0.1}, "label_smoothing"), ({"resolution": ((0.5, 0.5), (0.2, 1.0))}, "resolution"),
-        ({"resolution": ((0.5, 1.5),)}, "resolution"), ({"resolution": ((0.5, 0.0),)}, "resolution"),
+        ({"epochs": None}, "either epochs or steps"),
+        ({"steps": 5}, "either epochs or steps"),
+        ({"epochs": 0.0}, "epochs"),
+        ({"epochs": -1.0}, "epochs"),
+        ({"epochs": float("inf")}, "epochs"),
+        ({"epochs": float("nan")}, "epochs"),
+        ({"epochs": None, "steps": 0}, "steps"),
+        ({"batch_size": 0}, "batch_size"),
+        ({"optimizer": SGD(lr=0.0)}, "lr"),
+        ({"optimizer": SGD(lr=-0.1)}, "lr"),
+        ({"optimizer": SGD(lr=float("nan"))}, "lr"),
+        ({"optimizer": SGD(momentum=1.0)}, "momentum"),
+        ({"optimizer": SGD(momentum=0.0, nesterov=True)}, "nesterov"),
+        ({"optimizer": SGD(weight_decay=-1e-4)}, "weight_decay"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"label_smoothing": -0.1}, "label_smoothing"),
+        ({"resolution": ((0.5, 0.5), (0.2, 1.0))}, "resolution"),
+        ({"resolution": ((0.5, 1.5),)}, "resolution"),
+        ({"resolution": ((0.5, 0.0),)}, "resolution"),
         ({"augment": Augment(crop_padding=-1)}, "crop_padding"),
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_unsound_recipes_are_refused(changed: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         replace(Recipe("r", epochs=1.0), **changed).check()
