@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from residuum.data.batches import Batch
 from residuum.errors import UserError
+from residuum.training import loop
 from residuum.training.recipe import SGD, Drops, OneCycle, Plateau, WarmUp
 
 
@@ -165,7 +166,11 @@ def test_train_loss_is_the_mean_over_the_epochs_pictures(tmp_path: Path) -> None
     ],
     ids=lambda schedule: schedule.kind,
 )
-def test_interrupted_at_every_step_equals_uninterrupted(schedule, tmp_path: Path) -> None:
+@pytest.mark.parametrize("save_seconds", [-1.0, 120.0], ids=["saved each step", "saved each epoch"])
+def test_interrupted_at_every_step_equals_uninterrupted(
+    schedule: OneCycle | Plateau | Drops, save_seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SAVE_SECONDS", save_seconds)
     of = parts.recipe(8, schedule=schedule)
     whole = parts.trainer(tmp_path / "whole", of, images=20)
     whole.train()
