@@ -93,7 +93,7 @@ class Command:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
-    def until(self, happened: Callable[[], bool], timeout: float = 120.0) -> None:
+    def until(self, happened: Callable[[], bool], timeout: float = 300.0) -> None:
         """Wait until something has happened; it must while the process is running."""
         end = time.monotonic() + timeout
         while not happened():

@@ -61,6 +61,8 @@ class Run:
             raise UserError(f"{shown(folder)} holds no run (no run.json); give the --out folder of a training")
         run = cls(folder)
         make_folder(run.checkpoint.parent)
+        for half_written in run.checkpoint.parent.glob(f".{run.checkpoint.name}.*"):
+            half_written.unlink(missing_ok=True)  # left by a kill in the middle of saving
         return run
 
     def read(self) -> dict[str, Any]:

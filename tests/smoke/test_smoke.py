@@ -46,13 +46,13 @@ def test_the_run_can_be_moved_and_resumed_from_elsewhere(tmp_path: Path) -> None
     process = subprocess.Popen(
         [*RESIDUUM, "train", *options, "--out", "run"], cwd=tmp_path / "a", stderr=subprocess.PIPE, text=True
     )
-    metrics, end = tmp_path / "a" / "run" / "metrics.jsonl", time.monotonic() + 120
+    metrics, end = tmp_path / "a" / "run" / "metrics.jsonl", time.monotonic() + 300
     while not (metrics.exists() and metrics.read_text().count("\n") >= 1):
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
-    _, told = process.communicate(timeout=120)
+    _, told = process.communicate(timeout=300)
     assert process.returncode == 143
     assert "Traceback" not in told
     assert "--resume run" in told

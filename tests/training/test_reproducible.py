@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from commands import TINY, run
 from runs import Case, different_tensors, metrics, record
@@ -19,6 +21,18 @@ def test_the_seed_decides_everything(tmp_path: Path) -> None:
     assert metrics(tmp_path / "one") == metrics(tmp_path / "same")
     changed = different_tensors(tmp_path / "one", tmp_path / "other")
     assert {"stem.conv1.weight", "head.fc.weight"} <= set(changed)
+
+
+def test_the_seed_decides_the_first_weights(tmp_path: Path) -> None:
+    """A step so small that the weights stay what they were drawn as."""
+    drawn = []
+    for seed in ("0", "1"):
+        out = tmp_path / seed
+        assert run(*DIGITS[:-2], "--steps", "1", "--lr", "1e-12", "--seed", seed, "--out", out).code == 0
+        drawn.append(load_file(out / "model.safetensors"))
+    for name in ("stem.conv1.weight", "stage3.block1.branch.conv2.weight", "head.fc.weight"):
+        one, other = (tensors[name].flatten() for tensors in drawn)
+        assert abs(torch.corrcoef(torch.stack([one, other]))[0, 1]) < 0.4
 
 
 def test_no_seed_is_seed_0(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from residuum.errors import UserError, one_line, shown
 from residuum.evaluation.metrics import Evaluation
+from residuum.files import make_folder, write_atomic
 from residuum.report import wording
 from residuum.report.page import contents
 
@@ -34,24 +33,17 @@ def write_report(
     `run` is run.json and `history` the lines of metrics.jsonl; both may lack anything, as a run cut short
     does. `layers` and `totals` are the plan's table. `read(index)` gives the uint8 (H, W, 1 or 3) picture
     at a place of the manifest, and may raise UserError where it is gone; `odd` names the pictures least like
-    the others: (index, name, by what). Raises UserError when the folder
-    cannot be written.
+    the others: (index, name, by what). Raises UserError when the folder cannot be written.
     """
     page = contents(
         folder, run=run, history=history, evaluation=evaluation, layers=layers, totals=totals, read=read, odd=odd
     )
     text = _environment().get_template("report.html").render(page)
     path = folder / "report.html"
-    try:
-        (folder / "plots").mkdir(parents=True, exist_ok=True)
-        for plot in page["plots"].values():
-            _replace(folder / "plots" / f"{plot.name}.svg", plot.light)
-        _replace(path, text.encode())
-    except OSError as error:
-        raise UserError(
-            f"The report cannot be written to {shown(folder)} ({one_line(error.strerror)}); "
-            "make room or choose a folder you may write to."
-        ) from None
+    make_folder(folder / "plots")
+    for plot in page["plots"].values():
+        write_atomic(folder / "plots" / f"{plot.name}.svg", plot.light)
+    write_atomic(path, text)
     return path
 
 
@@ -71,10 +63,3 @@ def _environment() -> Environment:
         percent=wording.percent,
     )
     return environment
-
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write beside, then rename: a page that is open or half-written never shows."""
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_bytes(content)
-    os.replace(beside, path)
