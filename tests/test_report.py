@@ -312,7 +312,7 @@ def test_pictures_of_any_shape_become_small(tmp_path: Path, shape: tuple[int, in
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file where the folder should be")
-    with pytest.raises(UserError, match=r"cannot be written to .*run"):
+    with pytest.raises(UserError, match=r"cannot make the folder .*run"):
         report(tmp_path / "run", None)
 
 
