@@ -10,7 +10,7 @@ import pytest
 from residuum.catalog import CATALOG
 from residuum.config import STRICT, from_dict, leaves, override, to_dict
 from residuum.errors import UserError
-from residuum.spec import NetworkSpec
+from residuum.plan import read_spec
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Settings:
 @pytest.mark.parametrize("name", CATALOG)
 def test_every_network_survives_the_way_through_json(name: str) -> None:
     spec = CATALOG[name].spec
-    again = from_dict(NetworkSpec, json.loads(json.dumps(to_dict(spec))), "spec")
+    again = read_spec(json.loads(json.dumps(to_dict(spec))), "spec")
     assert again == spec
     assert hash(again) == hash(spec)
 
@@ -48,7 +48,7 @@ def test_every_network_survives_the_way_through_json(name: str) -> None:
 def test_sizes_per_dimension_survive_the_way_through_json() -> None:
     stage = replace(CATALOG["resnet20"].spec.stages[1], stride=(1, 2), dilation=(2, 1))
     spec = replace(CATALOG["resnet20"].spec, size=(32, 48), stages=(stage,))
-    assert from_dict(NetworkSpec, to_dict(spec), "spec") == spec
+    assert read_spec(to_dict(spec), "spec") == spec
 
 
 def test_all_problems_are_told_at_once_and_where_they_are() -> None:

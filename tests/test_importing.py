@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from commands import refused, run
-from peers import import_torchvision
+from peers import lively, reference, relative_error
 from residuum import catalog
 from residuum.inference import load
+from residuum.nets.naming import SCHEMES
 from residuum.nets.network import make_network
-from residuum.nets.weights import SCHEMES
 from residuum.plan import make_plan
-from samples import lively, picture_folder, tiny_network
+from samples import picture_folder, tiny_network
 
 State = dict[str, Tensor]
 SMALL = ("--model", "resnet20", "--depth", "8", "--size", "16")
@@ -243,19 +243,28 @@ def test_a_third_partys_resnet20_is_right_on_real_pictures(realdata: Path, tmp_p
     assert right / count >= 0.97
 
 
+PEERS = {
+    "resnet50": ("resnet50_v1_5", "the 3x3 convolution strides", 0.485),
+    "resnetv2_18": ("resnetv2_18", "0.5 and 0.5 are taken", 0.5),
+    "squeezenet1_1": ("squeezenet1_1", "ImageNet's are taken", 0.485),
+    "googlenet": ("googlenet", "auxiliary classifiers in the file", 0.5),
+}
+"""What is imported as what: the entry whose reference the weights are from, what is said, and the mean assumed."""
+
+
 @pytest.mark.peer
-def test_torchvisions_resnet50_gives_its_probabilities(tmp_path: Path) -> None:
-    theirs = lively(import_torchvision().models.resnet50(weights=None, num_classes=7).eval())
-    torch.save(theirs.state_dict(), tmp_path / "resnet50.pth")
-    outcome = run("import", tmp_path / "resnet50.pth", "--model", "resnet50", "--size", "64", "--out", tmp_path / "m")
+@pytest.mark.parametrize("name", PEERS)
+def test_the_references_weights_give_the_references_logits(name: str, tmp_path: Path) -> None:
+    entry, said, mean = PEERS[name]
+    auxiliary = {"aux_logits": True} if name == "googlenet" else {}
+    theirs = lively(reference(catalog.CATALOG[entry], num_classes=7, **auxiliary))
+    torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
+    outcome = run("import", tmp_path / "theirs.pth", "--model", name, "--size", "64", "--out", tmp_path / "m")
     assert outcome.code == 0, outcome
-    assert "3x3" in outcome.err
+    assert said in outcome.err
     model = load(tmp_path / "m")
     assert len(model.classes) == 7
-    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    assert model.artifact.preprocessing.mean[0] == mean
+    x = torch.randn(2, 3, 64, 64)
     with torch.no_grad():
-        expected = theirs(((torch.from_numpy(pixels).permute(2, 0, 1) / 255 - mean) / std)[None]).double().softmax(1)[0]
-    (answer,) = model.predict(pixels, top=7)
-    for prediction in answer["predictions"]:
-        assert prediction["probability"] == pytest.approx(float(expected[prediction["index"]]), abs=1e-4)
+        assert relative_error(model.network.cpu()(x), theirs(x.double())) < 1e-4

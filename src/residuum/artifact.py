@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from residuum.config import from_dict, to_dict
+import residuum.catalog  # noqa: F401 - its parts, too, may be named in a file
+from residuum.config import Part, to_dict
 from residuum.data.preprocessing import Preprocessing
 from residuum.errors import UserError, one_line, shown
 from residuum.files import write_atomic
-from residuum.spec import NetworkSpec
+from residuum.plan import read_spec
+from residuum.spec import AnySpec
 
 FORMAT = "residuum"
 FORMAT_VERSION = "1"
@@ -41,7 +43,7 @@ class Artifact:
     results        evaluations, each with its protocol
     """
 
-    spec: NetworkSpec
+    spec: AnySpec
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     tensors: Mapping[str, Tensor]
@@ -72,8 +74,11 @@ def save(artifact: Artifact, path: Path) -> None:
     write_atomic(path, bytes(content))
 
 
-def load(path: Path) -> Artifact:
-    """Read and check a model file; UserError in one sentence where it is not whole, not ours or not of this version."""
+def load(path: Path, using: Iterable[type[Part]] = ()) -> Artifact:
+    """Read and check a model file; UserError in one sentence where it is not whole, not ours or not of this version.
+
+    `using` are the classes of parts from outside the package that its network was made with.
+    """
     try:
         content = bytearray(path.read_bytes())
     except OSError as error:
@@ -82,7 +87,7 @@ def load(path: Path) -> Artifact:
     _check_digest(content, metadata, path)
     try:
         return Artifact(
-            spec=from_dict(NetworkSpec, json.loads(metadata["spec"]), shown(path)),
+            spec=read_spec(json.loads(metadata["spec"]), shown(path), using),
             classes=tuple(json.loads(metadata["classes"])),
             preprocessing=Preprocessing.from_dict(json.loads(metadata["preprocessing"])),
             tensors=safetensors.torch.load(bytes(content)),

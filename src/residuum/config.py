@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import asdict, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -16,21 +16,89 @@ STRICT = {"extra": "forbid"}
 """Set as ``__pydantic_config__`` on every configuration dataclass: a key nobody reads is an error."""
 
 
+class Part:
+    """A value that is an object of some class, where a plain name would not say enough; subclasses are dataclasses.
+
+    As JSON it is {"part": the class's name, ...its fields}; which classes may be meant is for the reader to say.
+    """
+
+    __pydantic_config__ = STRICT
+
+    def must(self, sound: bool, advice: str) -> None:
+        """For __post_init__: a UserError with this advice where a field makes no sense."""
+        if not sound:
+            raise UserError(f"{self!r} cannot be: {advice}")
+
+
+class UnknownPart(ValueError):
+    """A part that the data name and the reader has no class for."""
+
+
+class Axis:
+    """Annotates a field that takes one of a few values, a `Part`, or a dataclass of one type."""
+
+    def __init__(self, *values: Any, dataclass: type | None = None) -> None:
+        self.values, self.dataclass = values, dataclass
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_plain_validator_function(self._validate)
+
+    def _validate(self, value: Any, info: Any) -> Any:
+        known: Mapping[str, type[Part]] = info.context or {}
+        if isinstance(value, dict) and "part" in value:
+            name, settings = str(value["part"]), {key: v for key, v in value.items() if key != "part"}
+            if name not in known:
+                raise UnknownPart(name)
+            return _adapter(known[name]).validate_json(json.dumps(settings), strict=True, context=info.context)
+        if self.dataclass is not None:
+            return _adapter(self.dataclass).validate_json(json.dumps(value), strict=True, context=info.context)
+        if isinstance(value, (str, type(None))) and value in self.values:
+            return value
+        raise ValueError("choose from " + ", ".join(str(v) for v in self.values if v is not None))
+
+
 def to_dict(value: Any) -> dict[str, Any]:
     """A dataclass as nested dictionaries, lists and scalars, as JSON will give them back."""
-    return json.loads(json.dumps(asdict(value)))
+    return json.loads(json.dumps(_plain(value)))
 
 
-def from_dict(cls: type[T], data: Any, where: str) -> T:
-    """The dataclass `cls` from JSON values; one UserError names all problems at once, with the nearest right key."""
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        name = {"part": type(value).__name__} if isinstance(value, Part) else {}
+        return name | {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+def from_dict(cls: type[T], data: Any, where: str, parts: Iterable[type[Part]] = ()) -> T:
+    """The dataclass `cls` from JSON values; one UserError names all problems at once, with the nearest right key.
+
+    `parts` are the classes that the data may name.
+    """
     from pydantic import ValidationError
 
+    known = {part.__name__: part for part in parts}
     try:
         # as JSON: there lists may be tuples, and strictness means that "10" and true are no integers
-        return _adapter(cls).validate_json(json.dumps(data), strict=True)
+        return _adapter(cls).validate_json(json.dumps(data), strict=True, context=known)
     except ValidationError as error:
-        problems = [_sentence(problem, cls) for problem in error.errors()]
+        problems = [_sentence(problem, cls) for problem in error.errors() if not _unknown_part(problem)]
+        if names := ", ".join(dict.fromkeys(shown(name) for each in error.errors() if (name := _unknown_part(each)))):
+            problems.append(
+                f"parts that are not known, for they are not Residuum's own: {names}; in Python, hand their classes to "
+                f"residuum.load (or, to resume, to residuum.train) with using=[{names}]"
+            )
         raise UserError(f"{where}: " + "; ".join(dict.fromkeys(problems))) from None
+
+
+def _unknown_part(problem: Any) -> str | None:
+    error = problem.get("ctx", {}).get("error")
+    return str(error) if isinstance(error, UnknownPart) else None
 
 
 @cache
@@ -45,6 +113,8 @@ def _sentence(problem: Any, cls: type) -> str:
     if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
         near = f"; {nearest(path, (field.name for field in fields(cls)))}" if len(problem["loc"]) == 1 else ""
         return f'unknown key "{path}"{near}'
+    if problem["type"] == "value_error":  # a sentence of our own
+        return f"{path}: {problem['ctx']['error']}"
     return f"{path or 'value'}: {problem['msg'].lower()} (got {shown(repr(problem.get('input')))[:60]})"
 
 

@@ -7,10 +7,14 @@ from math import prod
 from typing import Any
 
 from residuum.config import to_dict
-from residuum.plan import Block, Chain, Layer, NetworkPlan, Node, Scale
+from residuum.plan import Block, Cascade, Chain, Concat, Layer, NetworkPlan, Node, Scale, Shrink
 
 KEEPS_OUTPUT = ("relu", "sigmoid")
 """Activations whose gradient is computed from their output; the others keep their input."""
+
+
+WINDOWED = ("conv", "maxpool", "avgpool", "blurpool", "stochasticpool", "zeropad")
+"""Kinds of layers that see a window of their input (`adaptivepool` and `globalpool` see all of it)."""
 
 
 @dataclass
@@ -26,8 +30,7 @@ def activation_bytes(plan: NetworkPlan, batch_size: int = 1, bytes_per_element: 
     A convolution, a norm, a max-pool and the classifier keep their input, a ReLU its output; sums, averages
     and shortcut A keep nothing. Norm statistics (two numbers a channel) are left out as negligible.
     """
-    first = plan.stem.nodes[0]
-    assert isinstance(first, Layer)
+    first = plan.layers[0]
     tensors: list[_Tensor] = [_Tensor(first.inputs * prod(first.input_size))]
     at = tensors[0]
     for part in plan.parts:
@@ -45,13 +48,16 @@ def _walk(node: Node, at: _Tensor, tensors: list[_Tensor]) -> _Tensor:
         factor = _walk(node.factor, at, tensors)
         at.kept = factor.kept = True  # the product needs both for its gradient
         return _new(at.elements, tensors)
+    if isinstance(node, Shrink):
+        factor = _walk(node.factor, _Tensor(1), tensors)
+        at.kept = factor.kept = True
+        return _new(at.elements, tensors)
+    if isinstance(node, Concat):
+        return _new(sum(_walk(branch, at, tensors).elements for branch in node.branches), tensors)
+    if isinstance(node, Cascade):
+        return _cascade(node, at, tensors)
     if isinstance(node, Block):
-        at = _walk(node.before, at, tensors)
-        joined = _walk(node.branch, at, tensors)
-        if node.shortcut is not None:
-            _walk(node.shortcut, at, tensors)
-            joined = _new(joined.elements, tensors)
-        return _walk(node.after, joined, tensors)
+        return _block(node, at, tensors)
     if node.kind == "flatten":
         return at
     output = _new(node.outputs * prod(node.output_size), tensors)
@@ -63,6 +69,30 @@ def _walk(node: Node, at: _Tensor, tensors: list[_Tensor]) -> _Tensor:
     if node.kind == "maxpool":
         output.indices = output.elements
     return output
+
+
+def _cascade(node: Cascade, at: _Tensor, tensors: list[_Tensor]) -> _Tensor:
+    pieces = len(node.steps) + 1
+    total, before = 0, None
+    for step in node.steps:
+        piece = at if node.first or before is None else _new(at.elements // pieces, tensors)
+        before = _walk(step, piece, tensors)
+        total += before.elements
+    return _new(total + _walk(node.last, _Tensor(at.elements // pieces), tensors).elements, tensors)
+
+
+def _block(node: Block, at: _Tensor, tensors: list[_Tensor]) -> _Tensor:
+    at = _walk(node.before, at, tensors)
+    branches = [_walk(branch, at, tensors) for branch in node.branches]
+    joined = branches[0]
+    if node.shortcut is not None:
+        shortcut = _walk(node.shortcut, at, tensors)
+        if node.gate is not None:
+            gate = _walk(node.gate, at, tensors)
+            gate.kept = joined.kept = shortcut.kept = True  # the gate's gradient needs both, theirs the gate
+        elements = joined.elements + (shortcut.elements if node.merge == "concat" else 0)
+        joined = _new(elements, tensors)
+    return _walk(node.after, joined, tensors)
 
 
 def _new(elements: int, tensors: list[_Tensor]) -> _Tensor:
@@ -77,7 +107,7 @@ def receptive_field(plan: NetworkPlan) -> tuple[int, ...]:
 
     def see(node: Node) -> None:
         if isinstance(node, Layer):
-            if node.kind in ("conv", "maxpool", "avgpool", "zeropad"):
+            if node.kind in WINDOWED:
                 for i in range(ndim):
                     field[i] += (node.kernel[i] - 1) * node.dilation[i] * jump[i]
                     jump[i] *= node.stride[i]
@@ -85,9 +115,27 @@ def receptive_field(plan: NetworkPlan) -> tuple[int, ...]:
             for child in node.nodes:
                 see(child)
         elif isinstance(node, Block):
-            # a branch sees at least what its shortcut sees, and both stride alike
-            for chain in (node.before, node.branch, node.after):
-                see(chain)
+            see(node.before)
+            widest(tuple(chain for chain in (*node.branches, node.shortcut, node.gate) if chain is not None))
+            see(node.after)
+        elif isinstance(node, Concat):
+            widest(node.branches)
+        elif isinstance(node, Cascade):
+            if node.first:  # every piece by itself
+                widest((*node.steps, node.last))
+            else:
+                for step in node.steps:
+                    see(step)
+
+    def widest(branches: tuple[Chain, ...]) -> None:
+        """In each dimension; all stride alike."""
+        begun = field[:], jump[:]
+        ends = []
+        for branch in branches:
+            field[:], jump[:] = begun
+            see(branch)
+            ends.append(field[:])
+        field[:] = [max(sizes) for sizes in zip(*ends, strict=True)]
 
     for part in plan.parts[:-1]:
         see(part)

@@ -24,15 +24,18 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """ "auto" is bfloat16 where the processor computes in it: elsewhere it is emulated, and far slower."""
+    """ "auto" is bfloat16 where it is the faster one: on GPUs that compute in it, and on processors with AMX tiles.
+
+    Elsewhere on CPUs it is emulated, or (AVX512-BF16 without AMX) slower than float32 in the convolutions' backward
+    pass: docs/results.md has the figures.
+    """
     if name == "float32":
         return torch.float32
     if name == "bfloat16":
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return torch.bfloat16 if native else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else torch.float32
 
 
 def describe_environment(device: torch.device, precision: torch.dtype) -> dict[str, str]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from residuum import artifact
 from residuum.artifact import MEAN_PICTURE, Artifact
+from residuum.config import Part
 from residuum.data.batches import EvalBatches, prepare
 from residuum.data.decoding import as_channels, decode, is_picture_name, of_image
 from residuum.data.manifest import Manifest
@@ -151,9 +152,12 @@ class Model:
         }
 
 
-def load(path: str | Path, device: str = "auto") -> Model:
-    """The model of a model file (`model.safetensors` of a run, or of `residuum import`)."""
-    return Model(artifact.load(Path(path)), device)
+def load(path: str | Path, device: str = "auto", using: Iterable[type[Part]] = ()) -> Model:
+    """The model of a model file (`model.safetensors` of a run, or of `residuum import`).
+
+    `using` are the classes of parts from outside the package that its network was made with (docs/extending.md).
+    """
+    return Model(artifact.load(Path(path), using), device)
 
 
 def find_pictures(arguments: Sequence[str | Path]) -> list[Path]:

@@ -14,7 +14,7 @@ import torch
 
 from residuum import artifact, catalog, cost
 from residuum.artifact import MEAN_PICTURE, Artifact
-from residuum.config import from_dict, override, to_dict
+from residuum.config import Part, from_dict, override, to_dict
 from residuum.data.batches import EvalBatches, TrainBatches
 from residuum.data.manifest import Manifest
 from residuum.data.oddness import oddest
@@ -24,12 +24,12 @@ from residuum.errors import UserError, shown
 from residuum.evaluation.evaluate import evaluate_network, protocol_of
 from residuum.evaluation.metrics import Evaluation
 from residuum.nets.network import Network, make_network
-from residuum.plan import make_plan
+from residuum.plan import NetworkPlan, dilated, layers_of_depth, make_plan, read_spec
 from residuum.progress import Reporter, duration
 from residuum.recipes import recipe as recipe_named
 from residuum.report import write_report
 from residuum.run import Run
-from residuum.spec import NetworkSpec, each, layers_of_depth
+from residuum.spec import AnySpec, NetworkSpec, each
 from residuum.training.loop import Position, Trainer
 from residuum.training.recipe import Length, Recipe, resolution_at
 from residuum.training.setup import Setup, choose_network, settle
@@ -41,7 +41,11 @@ ODDEST = 12
 
 @dataclass(frozen=True)
 class Wishes:
-    """What a person may ask of a training; None leaves the choice to the data, the recipe or the machine."""
+    """What a person may ask of a training; None leaves the choice to the data, the recipe or the machine.
+
+    axes     fields of `NetworkSpec`, `depth` and `output_stride`
+    using    classes of parts from outside the package that a resumed network was made with
+    """
 
     model: str | None = None
     axes: Mapping[str, Any] | None = None
@@ -57,6 +61,7 @@ class Wishes:
     device: str | None = None
     deterministic: bool = False
     allow_bad: bool = False
+    using: Sequence[type[Part]] = ()
 
 
 @dataclass
@@ -89,6 +94,8 @@ def begin(data: str, out: Path | None, wanted: Wishes, reporter: Reporter) -> Se
     manifest = open_for(reporter, data, wanted.val, wanted.allow_bad)
     name, spec = choose_network(manifest, wanted.model, dict(wanted.axes or {}), device.type == "cuda")
     setup = settle(manifest, name, spec, recipe)
+    plan = make_plan(setup.spec)
+    make_network(plan, device="meta")  # what cannot be built leaves no run behind
     folder = out if out is not None else _new_folder(f"{name}-{Path(manifest.argument).name or 'data'}")
     precision = pick_precision(setup.recipe.precision, device)
     workers = default_workers(manifest) if wanted.workers is None else wanted.workers
@@ -112,7 +119,7 @@ def begin(data: str, out: Path | None, wanted: Wishes, reporter: Reporter) -> Se
         "environment": describe_environment(device, precision),
     }
     run = Run.create(folder, facts)
-    _say_choices(setup, manifest, facts, reporter)
+    _say_choices(setup, plan, facts, reporter)
     return Session(run, setup, manifest, facts, device, precision, reporter)
 
 
@@ -133,7 +140,7 @@ def resume(folder: Path, data: str | None, wanted: Wishes, reporter: Reporter) -
     """A run taken up again from its last checkpoint, or from the start; None where it is finished."""
     run = Run.open(folder)
     facts = run.read()
-    spec = from_dict(NetworkSpec, facts["spec"], shown(folder / "run.json"))
+    spec = read_spec(facts["spec"], shown(folder / "run.json"), (*wanted.using, *_classes_of_parts(wanted)))
     _refuse_changes(facts, spec, wanted)
     if facts["status"] == "finished":
         reporter.say(f"{shown(folder)} is finished already: {shown(run.model)}, {shown(run.report)}")
@@ -156,7 +163,7 @@ def resume(folder: Path, data: str | None, wanted: Wishes, reporter: Reporter) -
     return Session(run, setup, manifest, facts, device, precision, reporter)
 
 
-def _refuse_changes(facts: dict[str, Any], spec: NetworkSpec, wanted: Wishes) -> None:
+def _refuse_changes(facts: dict[str, Any], spec: AnySpec, wanted: Wishes) -> None:
     """A resumed run is the same run: what is asked for must be what it was begun with."""
     began = {"model": facts["name"], "seed": facts["seed"], "recipe": facts["recipe"]["name"],
              "batch_size": facts["length"]["batch_size"], "lr": facts["recipe"]["optimizer"]["lr"],
@@ -179,11 +186,18 @@ def _refuse_changes(facts: dict[str, Any], spec: NetworkSpec, wanted: Wishes) ->
         raise UserError(f"a resumed run cannot change {', '.join(changed)}; begin a new run with --out")
 
 
-def _has(spec: NetworkSpec, axis: str, value: Any) -> bool:
+def _classes_of_parts(wanted: Wishes) -> list[type[Part]]:
+    """The classes of parts from outside the package, where the axes are given again."""
+    return [type(value) for value in (wanted.axes or {}).values() if isinstance(value, Part)]
+
+
+def _has(spec: AnySpec, axis: str, value: Any) -> bool:
     """Whether a spec is what an option of the command line asks for."""
     if axis == "depth":
         return layers_of_depth(spec) == value
-    return spec.input_size() == each(value, spec.ndim) if axis == "size" else getattr(spec, axis) == value
+    if axis == "output_stride":
+        return dilated(spec, value) == spec
+    return spec.input_size() == each(value, spec.ndim) if axis == "size" else getattr(spec, axis, None) == value
 
 
 def _device_type(facts: dict[str, Any]) -> str:
@@ -323,16 +337,15 @@ def _data_facts(manifest: Manifest, val: float | None, allow_bad: bool) -> dict[
     }
 
 
-def _say_choices(setup: Setup, manifest: Manifest, facts: dict[str, Any], reporter: Reporter) -> None:
+def _say_choices(setup: Setup, plan: NetworkPlan, facts: dict[str, Any], reporter: Reporter) -> None:
     """What was chosen, before it is acted on."""
-    plan = make_plan(setup.spec)
     counts = ", ".join(f"{count} {part}" for part, count in facts["data"]["counts"].items())
     height, width = setup.preprocessing.size
     optimizer = setup.recipe.optimizer
-    reporter.say(f"data: {shown(manifest.argument)}: {len(manifest.classes)} classes, {counts} pictures")
+    reporter.say(f"data: {shown(facts['data']['argument'])}: {setup.spec.classes} classes, {counts} pictures")
     reporter.say(
-        f"model: {setup.name}, {plan.parameters:,} parameters, input {setup.spec.channels}x{height}x{width}, "
-        f"shortcut {setup.spec.shortcut}"
+        f"model: {setup.name}, {plan.parameters:,} parameters, input {setup.spec.channels}x{height}x{width}"
+        + (f", shortcut {setup.spec.shortcut}" if isinstance(setup.spec, NetworkSpec) else "")
     )
     reporter.say(
         f"recipe: {setup.recipe.name}, {setup.length.steps} steps of {setup.length.batch_size} pictures "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,17 @@ def test_help_names_every_command_and_every_option_has_a_line() -> None:
     for option in ("--model", "--recipe", "--out", "--resume", "--epochs", "--steps", "--batch-size", "--lr", "--seed",
                    "--set", "--device", "--val", "--workers", "--json", "--shortcut", "--stride-in"):  # fmt: skip
         assert option in text
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "models", "import"])
+def test_help_says_what_every_option_is_for(command: str) -> None:
+    text = python("-m", "residuum", command, "--help", env=os.environ | {"COLUMNS": "500"}).stdout
+    rows = [line.strip("│ *").split("  ") for line in text.splitlines() if line.startswith("│")]
+    assert len(rows) >= 5
+    for option, *words in rows:
+        said = " ".join(words).strip()
+        assert said, option
+        assert not said.startswith("["), option  # not only [required] or [default: ...]
 
 
 def test_exit_codes_reach_the_shell() -> None:

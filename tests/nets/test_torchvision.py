@@ -1,101 +1,81 @@
-"""The same weights give the same logits and stage features as torchvision's networks, in float64."""
+"""What test_parity.py leaves open: torchvision's gradients, its stride, its auxiliary classifiers, its older files."""
 
 from __future__ import annotations
 
-from functools import partial
+import re
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from peers import import_torchvision
-from residuum.catalog import spec
+from peers import lively, reference, relative_error
+from residuum.catalog import CATALOG, spec
+from residuum.errors import UserError
+from residuum.nets.naming import SCHEMES
 from residuum.nets.network import Network, make_network
-from residuum.nets.weights import SCHEMES, load_weights
+from residuum.nets.weights import load_weights
 from residuum.plan import make_plan
+from residuum.spec import AnySpec
 
 pytestmark = pytest.mark.peer
 
-PAIRS = {
-    "resnet18": ("resnet18", {}),
-    "resnet50": ("resnet50", {"stride_in": "3x3"}),
-    "resnext50_32x4d": ("resnet50", {"stride_in": "3x3", "groups": 32, "base_width": 4}),
-}
 
-
-def lively(network: nn.Module) -> nn.Module:
-    """Random weights, scales, shifts and statistics, so that no part can hide behind an identity."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            if name.endswith("running_var") or (name.endswith("weight") and tensor.ndim == 1):
-                tensor.uniform_(0.5, 1.5, generator=generator)
-            elif tensor.ndim == 1:
-                tensor.normal_(0, 0.2, generator=generator)
-    return network
-
-
-def twins(name: str) -> tuple[nn.Module, Network]:
-    theirs = lively(getattr(import_torchvision().models, name)(weights=None).double().eval())
-    ours_name, axes = PAIRS[name]
-    plan = make_plan(spec(ours_name, **axes))
+def ours_with(weights: dict[str, Tensor], described: AnySpec) -> tuple[Network, str]:
+    """Our network with foreign weights, in float64, and the names they were recognised by."""
+    plan = make_plan(described)
     network = make_network(plan).double().eval()
-    scheme = load_weights(network, plan, theirs.state_dict(), "torchvision")
-    assert scheme.name == "torchvision"
-    return theirs, network
+    return network, load_weights(network, plan, weights, "torchvision").name
 
 
-def relative_error(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).abs().max() / theirs.abs().max())
+def agree(ours: nn.Module, theirs: nn.Module, size: int) -> bool:
+    x = torch.randn(1, 3, size, size, dtype=torch.float64)
+    with torch.no_grad():
+        return relative_error(ours(x), theirs(x)) < 1e-12
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_logits_and_stage_features_agree(name: str) -> None:
-    theirs, ours = twins(name)
-    found: dict[str, Tensor] = {}
-
-    def keep(stage: str, _module: nn.Module, _args: object, output: Tensor) -> None:
-        found[stage] = output
-
-    for stage, module in (("stem", "maxpool"), *((f"stage{i}", f"layer{i}") for i in range(1, 5))):
-        theirs.get_submodule(module).register_forward_hook(partial(keep, stage))
-    for size in ((64, 64), (33, 47)):
-        x = torch.randn(1, 3, *size, dtype=torch.float64)
-        with torch.no_grad():
-            logits, features = theirs(x), ours.features(x)
-            assert relative_error(ours(x), logits) < 1e-12
-        assert features.keys() == found.keys()
-        for stage in found:
-            assert relative_error(features[stage], found[stage]) < 1e-12, stage
-
-
-def test_gradients_agree_in_training() -> None:
-    theirs, ours = twins("resnet18")
+@pytest.mark.parametrize("name", ["resnet18", "seresnet18", "mobilenet_v2"])
+def test_gradients_agree_in_training(name: str) -> None:
+    theirs = lively(reference(CATALOG[name], num_classes=7))
+    ours, used = ours_with(theirs.state_dict(), replace(CATALOG[name].spec, classes=7))
     x = torch.randn(3, 3, 33, 33, dtype=torch.float64)
     for network in (theirs, ours):
-        network.train()(x).square().mean().backward()
-    (names,) = (scheme.rename(ours.plan) for scheme in SCHEMES if scheme.name == "torchvision")
-    for name, parameter in ours.named_parameters():
-        layer, _, leaf = name.rpartition(".")
+        for module in network.train().modules():
+            if isinstance(module, nn.Dropout):
+                module.eval()
+        network(x).square().mean().backward()
+    (names,) = (scheme.rename(ours.plan) for scheme in SCHEMES if scheme.name == used)
+    for parameter_name, parameter in ours.named_parameters():
+        layer, _, leaf = parameter_name.rpartition(".")
         same = theirs.get_parameter(f"{names[layer]}.{leaf}")
         assert parameter.grad is not None
         assert same.grad is not None
-        assert relative_error(parameter.grad, same.grad) < 1e-9, name
+        assert relative_error(parameter.grad, same.grad) < 1e-9, parameter_name
 
 
 def test_the_stride_in_the_1x1_is_not_torchvisions_resnet50() -> None:
-    theirs = lively(import_torchvision().models.resnet50(weights=None).double().eval())
-    plan = make_plan(spec("resnet50"))
-    ours = make_network(plan).double().eval()
-    load_weights(ours, plan, theirs.state_dict(), "torchvision")
-    x = torch.randn(1, 3, 32, 32, dtype=torch.float64)
-    with torch.no_grad():
-        assert relative_error(ours(x), theirs(x)) > 1e-3
+    theirs = lively(reference(CATALOG["resnet50_v1_5"], num_classes=7))
+    ours, _ = ours_with(theirs.state_dict(), spec("resnet50", classes=7))
+    assert not agree(ours, theirs, 32)
+    ours, _ = ours_with(theirs.state_dict(), spec("resnet50", classes=7, stride_in="3x3"))
+    assert agree(ours, theirs, 32)
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_parameters_are_as_many(name: str) -> None:
-    ours, axes = PAIRS[name]
-    with torch.device("meta"):
-        theirs = getattr(import_torchvision().models, name)(weights=None)
-    assert make_plan(spec(ours, **axes)).parameters == sum(p.numel() for p in theirs.parameters())
+def test_auxiliary_classifiers_are_left_out() -> None:
+    theirs = lively(reference(CATALOG["googlenet"], num_classes=7, aux_logits=True))
+    assert any(key.startswith("aux2.") for key in theirs.state_dict())
+    ours, used = ours_with(theirs.state_dict(), spec("googlenet", classes=7))
+    assert used == "torchvision GoogLeNet"
+    assert agree(ours, theirs, 64)
+    with pytest.raises(UserError, match=r"aux3\.fc\.weight \(7, 8\)"):
+        ours_with(theirs.state_dict() | {"aux3.fc.weight": torch.zeros(7, 8)}, spec("googlenet", classes=7))
+
+
+def test_densenets_published_before_2018_have_other_names() -> None:
+    theirs = lively(reference(CATALOG["densenet121"], num_classes=7))
+    layer = re.compile(r"(denselayer\d+\.(?:norm|conv))([12])")  # as torchvision's own loader has it, backwards
+    old = {layer.sub(r"\1.\2", key): value for key, value in theirs.state_dict().items()}
+    assert "features.denseblock4.denselayer16.norm.2.running_var" in old
+    ours, used = ours_with(old, spec("densenet121", classes=7))
+    assert used == "torchvision DenseNet, old"
+    assert agree(ours, theirs, 64)

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from residuum.catalog import spec
 from residuum.errors import UserError
+from residuum.nets.naming import SCHEMES
 from residuum.nets.network import Network, make_network
-from residuum.nets.weights import SCHEMES, load_weights, read_weights, recognise
+from residuum.nets.weights import load_weights, read_weights, recognise
 from residuum.plan import NetworkPlan, make_plan
-from residuum.spec import NetworkSpec, Stage, Stem, StemConv
+from residuum.spec import DEEP_STEM, AnySpec, NetworkSpec, Stage, Stem, StemConv
 
 SMALL = NetworkSpec(Stem((StemConv(8, 3),)), (Stage(2, 8), Stage(2, 16, 2)), size=8, classes=3)
 PLAN = make_plan(SMALL)
@@ -45,10 +46,37 @@ def snapshot(network: Network) -> State:
     return {key: value.clone() for key, value in network.state_dict().items()}
 
 
-@pytest.mark.parametrize("scheme", [scheme.name for scheme in SCHEMES])
-@pytest.mark.parametrize("axes", [{}, {"branch": "bottleneck"}, {"order": "pre"}, {"shortcut": "D"}, {"shortcut": "A"}])
-def test_each_scheme_is_recognised_and_brings_every_number_home(scheme: str, axes: dict[str, object]) -> None:
-    plan = make_plan(replace(SMALL, **axes))
+def shallow(name: str) -> NetworkSpec:
+    """A network of the catalogue with one block in each stage."""
+    found = spec(name, classes=3)
+    assert isinstance(found, NetworkSpec)
+    return replace(found, stages=tuple(replace(stage, depth=1) for stage in found.stages))
+
+
+NETWORKS: list[tuple[str, AnySpec]] = [
+    *(
+        (scheme, replace(SMALL, **axes))
+        for scheme in ("residuum", "torchvision", "CIFAR third-party")
+        for axes in ({}, {"branch": "bottleneck"}, {"order": "pre"}, {"shortcut": "D"}, {"shortcut": "A"},
+                     {"attention": "se"}, {"attention": "eca"}, {"branch": "res2net"}, {"stem": DEEP_STEM, "size": 32})
+    ),
+    ("torchvision video", replace(shallow("r3d_18"), size=(4, 16, 16))),
+    ("torchvision video", replace(shallow("r2plus1d_18"), size=(4, 16, 16))),
+    ("torchvision DenseNet", shallow("densenet121")),
+    ("torchvision DenseNet, old", shallow("densenet121")),
+    ("torchvision MobileNetV2", shallow("mobilenet_v2")),
+    ("torchvision GoogLeNet", spec("googlenet", classes=3)),
+    ("torchvision sequence", spec("squeezenet1_1", classes=3)),
+    ("timm ResNetV2", shallow("resnetv2_50")),
+    ("timm DarkNet", shallow("darknet53")),
+    ("timm Xception", shallow("legacy_xception")),
+    ("timm Inception-ResNet", shallow("inception_resnet_v2")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("scheme", "described"), NETWORKS, ids=lambda value: value if isinstance(value, str) else "")
+def test_each_scheme_is_recognised_and_brings_every_number_home(scheme: str, described: AnySpec) -> None:
+    plan = make_plan(described)
     state = randomised(plan)
     foreign = in_scheme(plan, state, scheme)
     assert len(foreign) == len(state)
@@ -56,6 +84,38 @@ def test_each_scheme_is_recognised_and_brings_every_number_home(scheme: str, axe
     network = make_network(plan)
     assert load_weights(network, plan, foreign, "x.pth").name == scheme
     assert equal(network, state)
+
+
+def test_every_scheme_is_tried_here() -> None:
+    assert {scheme for scheme, _ in NETWORKS} == {scheme.name for scheme in SCHEMES}
+
+
+@pytest.mark.parametrize(
+    "axes",
+    [{"norm": "ibn_a"}, {"norm": "switchable"}, {"norm": "filter_response", "activation": "tlu"}, {"merge": "gate"},
+     {"attention": "cbam"}, {"order": "pre", "attention": "shrink_channel"}, {"merge": "shake_shake"}],
+    ids=str,
+)  # fmt: skip
+def test_our_own_names_bring_every_number_home_whatever_the_layer_is_made_of(axes: dict[str, object]) -> None:
+    plan = make_plan(replace(SMALL, **axes))
+    state = randomised(plan)
+    network = make_network(plan)
+    assert load_weights(network, plan, state, "x.pth").name == "residuum"
+    assert equal(network, state)
+
+
+def test_ones_at_the_end_of_a_shape_do_not_count() -> None:
+    state = randomised(PLAN)
+    foreign = state | {"head.fc.weight": state["head.fc.weight"][..., None, None]}
+    name = "stage2.block1.shortcut.conv.weight"
+    foreign[name] = state[name].squeeze()
+    assert foreign[name].ndim == 2
+    network = make_network(PLAN)
+    load_weights(network, PLAN, foreign, "x.pth")
+    assert equal(network, state)
+    for shape in (3, 16, 2, 1), (3, 16, 1, 2), (1, 3, 16), (16, 3), (48,):
+        with pytest.raises(UserError, match=r"instead of \(3, 16\)"):
+            load_weights(network, PLAN, foreign | {"head.fc.weight": torch.zeros(shape)}, "x.pth")
 
 
 def plain(state: State) -> object:

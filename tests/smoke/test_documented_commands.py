@@ -1,4 +1,4 @@
-"""Every command of README and guide runs, word for word but for the placeholders below, and so does `make demo`'s."""
+"""Every command of README, guide and catalogue runs, but for placeholders word for word, and so does `make demo`'s."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
-def test_commands_and_python_of_a_page_run(page: str, place: Path) -> None:
+@pytest.mark.parametrize(("page", "least"), [("README.md", 4), ("docs/guide.md", 4), ("docs/catalogue.md", 1)])
+def test_commands_and_python_of_a_page_run(page: str, least: int, place: Path) -> None:
     if page == "docs/guide.md" and not (place / "runs/leaves/model.safetensors").exists():
         shell(commands("README.md")[0], place)
     run = commands(page)
-    assert len(run) >= 4
+    assert len(run) >= least
     for command in run:
         assert command.startswith("residuum "), f"{command} is neither run nor known as a command of make"
         shell(command, place)

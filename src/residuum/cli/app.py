@@ -55,24 +55,24 @@ def train(
 ) -> None:
     """Train a network on pictures: a model file, metrics and a report in one run directory.
 
-    Parameters
-    ----------
-    data: Class folders (perhaps below train/, val/, test/), digits, cifar10:PATH, cifar100:PATH, mnist:PATH, csv:FILE.
-    model: A network of `residuum models`; by default chosen from the data.
-    recipe: fast (default), paper-cifar, paper-imagenet or debug.
-    out: The run directory to make; by default runs/MODEL-DATA.
-    resume: Go on with this run from its last checkpoint.
-    epochs: Length in passes over the training pictures.
-    steps: Length in steps.
-    batch_size: Pictures per step.
-    lr: The highest learning rate.
-    seed: Same seed, machine, threads and settings: same weights, bit for bit, on the CPU.
-    val: Pictures (or share, below 1) held out for validation; 0 trains on everything.
-    workers: Threads that decode large pictures; their number changes no result.
-    device: auto, cpu, cuda, ...
-    set: Change a value of the recipe: --set lr=0.1 --set augment.mirror=false.
-    deterministic: On a GPU, bit-for-bit repeatable at the cost of slower algorithms (the CPU always is).
-    allow_bad: Train even if more than 1% of the files are unreadable.
+    Args:
+        data: Class folders (perhaps below train/, val/, test/), digits, cifar10:PATH, cifar100:PATH, mnist:PATH,
+            csv:FILE.
+        model: A network of `residuum models`; by default chosen from the data.
+        recipe: fast (default), paper-cifar, paper-imagenet or debug.
+        out: The run directory to make; by default runs/MODEL-DATA.
+        resume: Go on with this run from its last checkpoint.
+        epochs: Length in passes over the training pictures.
+        steps: Length in steps.
+        batch_size: Pictures per step.
+        lr: The highest learning rate.
+        seed: Same seed, machine, threads and settings: same weights, bit for bit, on the CPU.
+        val: Pictures (or share, below 1) held out for validation; 0 trains on everything.
+        workers: Threads that decode large pictures; their number changes no result.
+        device: auto, cpu, cuda, ...
+        set: Change a value of the recipe: --set lr=0.1 --set augment.mirror=false.
+        deterministic: On a GPU, bit-for-bit repeatable at the cost of slower algorithms (the CPU always is).
+        allow_bad: Train even if more than 1% of the files are unreadable.
     """
     from residuum.api import train as run_training
     from residuum.cli.messages import finished, stopped
@@ -107,15 +107,14 @@ def evaluate(
 ) -> None:
     """Evaluate a model file on pictures with known classes; every picture counts once.
 
-    Parameters
-    ----------
-    model: A model file.
-    data: As for `train`.
-    split: train, val, test or all; by default test, else the part held out in training, else every picture.
-    batch_size: Pictures at a time; changes no result.
-    workers: Threads that decode large pictures.
-    device: auto, cpu, cuda, ...
-    allow_bad: Go on even if more than 1% of the files are unreadable.
+    Args:
+        model: A model file.
+        data: As for `train`.
+        split: train, val, test or all; by default test, else the part held out in training, else every picture.
+        batch_size: Pictures at a time; changes no result.
+        workers: Threads that decode large pictures.
+        device: auto, cpu, cuda, ...
+        allow_bad: Go on even if more than 1% of the files are unreadable.
     """
     from residuum.api import evaluate as run_evaluation
     from residuum.cli.messages import print_evaluation
@@ -142,13 +141,12 @@ def predict(
 ) -> None:
     """Classify pictures: files, folders and globs.
 
-    Parameters
-    ----------
-    model: A model file.
-    images: Picture files, folders of them, or quoted globs; after -- also names that begin with a dash.
-    top: Classes to name for each picture.
-    batch_size: Pictures at a time.
-    device: auto, cpu, cuda, ...
+    Args:
+        model: A model file.
+        images: Picture files, folders of them, or quoted globs; after -- also names that begin with a dash.
+        top: Classes to name for each picture.
+        batch_size: Pictures at a time.
+        device: auto, cpu, cuda, ...
     """
     from residuum.cli.messages import print_predictions
     from residuum.errors import UserError
@@ -178,10 +176,9 @@ def models(
 ) -> None:
     """List the catalogue, or print the plan of one network.
 
-    Parameters
-    ----------
-    name: A network; its layers are printed with kernel, stride, output size, parameters and multiply-adds.
-    batch_size: Pictures for which activation memory is given.
+    Args:
+        name: A network; its layers are printed with kernel, stride, output size, parameters and multiply-adds.
+        batch_size: Pictures for which activation memory is given.
     """
     from residuum import catalog, cost
     from residuum.cli.messages import print_catalogue, print_plan
@@ -191,6 +188,8 @@ def models(
     if batch_size < 1:
         raise UserError("--batch-size must be at least 1")
     if name is None:
+        if given(axes):
+            raise UserError("axes change one network: give its name, as in `residuum models resnet50 --shortcut C`")
         rows = [
             {
                 "name": e.name,
@@ -198,9 +197,10 @@ def models(
                 "parameters": plan.parameters,
                 "macs": plan.macs,
                 "source": e.source,
+                "reference": e.reference,
             }
             for e in catalog.CATALOG.values()
-            if (plan := make_plan(catalog.spec(e.name, **given(axes))))
+            if (plan := make_plan(e.spec))
         ]
         print_json(rows) if json else print_catalogue(rows)
         return
@@ -221,14 +221,13 @@ def import_(
 ) -> None:
     """Bring in weights trained elsewhere as a model file; nothing in them is executed.
 
-    Parameters
-    ----------
-    weights: A state dict of torchvision's, CIFAR third parties' or our own names: .safetensors, .pth, .pt, .th.
-    model: The network of `residuum models` they belong to.
-    out: The model file to write.
-    classes_file: Class names, one a line, in the order of the classifier.
-    mean: Mean per channel on the 0..1 scale (default ImageNet's).
-    std: Standard deviation per channel on the 0..1 scale (default ImageNet's).
+    Args:
+        weights: A state dict (.safetensors, .pth, .pt, .th, .bin), or hub:OWNER/NAME[/FILE] of the Hugging Face Hub.
+        model: The network of `residuum models` they belong to.
+        out: The model file to write.
+        classes_file: Class names, one a line, in the order of the classifier.
+        mean: Mean per channel on the 0..1 scale (default: the one that such weights expect).
+        std: Standard deviation per channel on the 0..1 scale (default: the one that such weights expect).
     """
     from residuum.errors import shown
     from residuum.importing import import_weights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,20 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from residuum.errors import shown
 from residuum.run import Run
 from residuum.training.stop import Stopped
 
 
+def _console() -> Console:
+    """As wide as the terminal; a pipe or file gets whole lines."""
+    return Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 200, highlight=False)
+
+
 def _print(table: Table) -> None:
-    Console(soft_wrap=not sys.stdout.isatty(), width=None if sys.stdout.isatty() else 200).print(table)
+    _console().print(table)
 
 
 def _table(*columns: str, title: str | None = None) -> Table:
@@ -69,21 +76,42 @@ def print_predictions(answers: list[dict[str, Any]]) -> None:
 
 
 def print_catalogue(rows: list[dict[str, Any]]) -> None:
-    table = _table("name", "family", "#parameters", "#multiply-adds", "source")
+    """The networks by family; where a source does not fit the terminal, only its authors and year."""
+    console = _console()
+    names = max(len(row["name"]) for row in rows)
+    figures = max(len(f"{row['parameters']:,}") for row in rows)
+    room = console.width - (2 + names + 2 + figures + 15 + 2)
+    families: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        table.add_row(row["name"], row["family"], f"{row['parameters']:,}", f"{row['macs'] / 1e9:.3f}e9", row["source"])
-    _print(table)
+        families.setdefault(row["family"], []).append(row)
+    head = f"{'':{2 + names}}  {'parameters':>{figures}}  multiply-adds  source"
+    console.print(Text(head, style="dim"), no_wrap=True, overflow="ellipsis")
+    for family, members in families.items():
+        console.print(Text(f"\n{family}", style="bold"))
+        for row in members:
+            source = row["source"] if len(row["source"]) <= room else re.sub(r"(\b\d{4}\b).*", r"\1", row["source"])
+            line = f"  {row['name']:{names}}  {row['parameters']:{figures},}  {row['macs'] / 1e9:>11.3f}e9  {source}"
+            console.print(Text(line), no_wrap=True, overflow="ellipsis")
+    console.print(f"\n{len(rows)} networks; the layers of one: residuum models NAME", highlight=False)
 
 
 def print_plan(described: dict[str, Any]) -> None:
-    """The layers of a network and its totals."""
-    table = _table("layer", "kind", "#in", "#out", "kernel", "stride", "output", "#parameters", "#multiply-adds")
-    for row in described["layers"]:
-        table.add_row(
-            row["name"], row["kind"], str(row["in"]), str(row["out"]), _times(row["kernel"]), _times(row["stride"]),
-            _times(row["output"]), f"{row['parameters']:,}", f"{row['macs']:,}",
-        )  # fmt: skip
-    _print(table)
+    """The layers of a network under the blocks they belong to, and its totals."""
+    rows = [
+        (*_split(row["name"]), _operation(row), f"{row['in']} > {row['out']}", _times(row["output"]),
+         f"{row['parameters']:,}", f"{row['macs']:,}")
+        for row in described["layers"]
+    ]  # fmt: skip
+    columns = [("", "layer", "operation", "channels", "output", "parameters", "multiply-adds"), *rows]
+    widths = [max(map(len, column)) for column in zip(*columns, strict=True)][1:]
+    console, last = _console(), ""
+    for block, *cells in columns:
+        if block != last:
+            console.print(Text(f"\n{block}", style="bold"))
+            last = block
+        justified = (text.rjust if i in (2, 4, 5) else text.ljust for i, text in enumerate(cells))
+        print("  " + "  ".join(justify(width) for justify, width in zip(justified, widths, strict=True)).rstrip())
+    print()
     channels, *size = described["input"]
     print(f"{described['name']}: input {channels}x{_times(size)}")
     print(f"parameters       {described['parameters']:,}")
@@ -91,6 +119,26 @@ def print_plan(described: dict[str, Any]) -> None:
     megabytes = described["activation_bytes"] / 1e6
     print(f"activations      {megabytes:,.1f} MB kept for the backward pass, float32, batch {described['batch_size']}")
     print(f"receptive field  {_times(described['receptive_field'])}")
+
+
+def _split(name: str) -> tuple[str, str]:
+    """stage1.block2.branch.conv1 as (stage1.block2, branch.conv1)."""
+    path = name.split(".")
+    cut = min(2 if path[0].startswith("stage") else 1, len(path) - 1)
+    return ".".join(path[:cut]), ".".join(path[cut:])
+
+
+def _operation(row: dict[str, Any]) -> str:
+    """conv 3x3/2 x32: kernel, stride and groups where there is anything to say."""
+    words = [row["kind"]]
+    if max(row["kernel"], default=1) > 1 or row["kind"] == "conv":
+        words.append(_times(row["kernel"]))
+    if max(row["stride"], default=1) > 1:
+        alike = len(set(row["stride"])) == 1
+        words[-1] += f"/{row['stride'][0] if alike else _times(row['stride'])}"
+    if row["groups"] > 1:
+        words.append(f"groups {row['groups']}")
+    return " ".join(words)
 
 
 def _times(values: list[int]) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cyclopts import Group, Parameter
 
 from residuum.errors import UserError
-from residuum.spec import Activation, Attention, Branch, Norm, Order, Shortcut, StrideIn
+from residuum.spec import Activation, Attention, Branch, Conv, Merge, Norm, Order, Shortcut, StrideIn
 
 AXES = Group("Axes of the network", sort_key=2)
 
@@ -20,24 +20,32 @@ class Axes:
 
     depth: int | None = None
     "Weighted layers, for families of equally deep stages (6n+2 for CIFAR nets)."
+    output_stride: int | None = None
+    "How many times smaller the last map is: 8 or 16 replace later strides by dilation."
     shortcut: Shortcut | None = None
-    "none (plain), A zero-padding, B projection where shapes change, C projection everywhere, D pooled projection."
+    "none (plain), A zero-padding, B projection where shapes change, C everywhere, D pooled projection, identity."
     stride_in: StrideIn | None = None
     "The convolution of a bottleneck that strides: 1x1 (the paper) or 3x3 (torchvision)."
     branch: Branch | None = None
     "The residual branch."
+    conv: Conv | None = None
+    "How convolutions are carried out: in full, depthwise separable, factorised as (2+1)D."
     order: Order | None = None
-    "Activation after the addition (post, 2015) or before each convolution (pre, 2016)."
+    "Activation after the sum (post, 2015), before each convolution (pre, 2016), and three more; docs/catalogue.md."
+    merge: Merge | None = None
+    "How branch and shortcut are joined."
     norm: Norm | None = None
     "Normalisation."
     activation: Activation | None = None
     "Non-linearity."
     attention: Attention | None = None
-    "Channel attention at the end of each branch."
+    "Attention at the end of each branch."
     groups: int | None = None
     "Cardinality."
     base_width: int | None = None
     "Bottleneck width per 64 channels."
+    dropout: float | None = None
+    "Dropout rate before the last convolution of each branch."
     classes: int | None = None
     "Outputs of the classifier."
     channels: int | None = None

@@ -7,10 +7,10 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from residuum.nets.blocks import ScaleBy, block
+from residuum.nets.blocks import Pieces, ScaleBy, SideBySide, SoftThreshold, block
 from residuum.nets.init import initialise
 from residuum.nets.layers import FACTORIES
-from residuum.plan import Chain, Layer, NetworkPlan, Node, Scale
+from residuum.plan import Block, Cascade, Chain, Concat, Layer, NetworkPlan, Node, Scale
 
 
 def make_module(node: Node) -> nn.Module:
@@ -19,9 +19,15 @@ def make_module(node: Node) -> nn.Module:
         return FACTORIES[node.kind](node)
     if isinstance(node, Chain):
         return nn.Sequential(OrderedDict((child.name, make_module(child)) for child in node.nodes))
+    if isinstance(node, Block):
+        return block(node, make_module)
     if isinstance(node, Scale):
         return ScaleBy(node, make_module)
-    return block(node, make_module)
+    if isinstance(node, Concat):
+        return SideBySide(node, make_module)
+    if isinstance(node, Cascade):
+        return Pieces(node, make_module)
+    return SoftThreshold(node, make_module)
 
 
 class Network(nn.Module):

@@ -1,13 +1,11 @@
-"""Weights of other libraries, renamed by maps that are derived from the plan.
+"""Weights of other libraries, renamed by maps that are derived from the plan (`residuum.nets.naming`).
 
-A scheme is how a library names the layers of a plan. Reading a file never runs pickle code: .safetensors, or
-torch's weights-only unpickler for .pth, .pt, .th, .bin.
+Reading a file never runs pickle code: .safetensors, or torch's weights-only unpickler for .pth, .pt, .th, .bin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +15,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from residuum.errors import UserError, shown
+from residuum.nets.naming import SCHEMES, Scheme
 from residuum.plan import NetworkPlan
 
 PREFIXES = ("module.", "_orig_mod.", "model.", "network.", "backbone.")
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema")
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """A library's names for the layers of a plan: `rename(plan)` gives {our name: theirs}."""
-
-    name: str
-    rename: Callable[[NetworkPlan], dict[str, str]]
-
-
-def _torchvision(plan: NetworkPlan, classifier: str) -> dict[str, str]:
-    """conv1, bn1, layer1.0.conv1, layer1.0.bn1, layer1.0.downsample.0, ..., and the classifier's name."""
-    names: dict[str, str] = {}
-    for layer in plan.layers:
-        part, *path = layer.name.split(".")
-        own = path[-1].replace("norm", "bn")
-        if not layer.parameters:
-            continue
-        if part == "head" and layer.kind == "linear":
-            names[layer.name] = classifier
-        elif part in ("stem", "head"):
-            names[layer.name] = own
-        else:
-            block = f"layer{part.removeprefix('stage')}.{int(path[0].removeprefix('block')) - 1}"
-            projection = f"downsample.{0 if layer.kind == 'conv' else 1}"
-            names[layer.name] = f"{block}.{projection if path[1] == 'shortcut' else own}"
-    return names
-
-
-SCHEMES = (
-    Scheme("residuum", lambda plan: {layer.name: layer.name for layer in plan.layers if layer.parameters}),
-    Scheme("torchvision", lambda plan: _torchvision(plan, "fc")),
-    Scheme("CIFAR third-party", lambda plan: _torchvision(plan, "linear")),
-)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -115,16 +80,14 @@ def recognise(plan: NetworkPlan, state: Mapping[str, Tensor]) -> Scheme:
 def load_weights(network: nn.Module, plan: NetworkPlan, state: Mapping[str, Tensor], source: str) -> Scheme:
     """Put a foreign state dict into a network, all or nothing; UserError lists what does not fit."""
     scheme = recognise(plan, state)
-    ours = {theirs: name for name, theirs in scheme.rename(plan).items()}
-    renamed: dict[str, Tensor] = {}
-    unknown: list[str] = []
-    for key, value in state.items():
-        place, _, leaf = key.rpartition(".")
-        if place in ours:
-            renamed[f"{ours[place]}.{leaf}"] = value
-        else:
-            unknown.append(f"{key} {tuple(value.shape)}")
     target = network.state_dict()
+    ours = _their_keys(plan, scheme, target)
+    renamed = {ours[key]: _shaped(value, target[ours[key]].shape) for key, value in state.items() if key in ours}
+    unknown = [
+        f"{key} {tuple(value.shape)}"
+        for key, value in state.items()
+        if key not in ours and not key.startswith(scheme.auxiliary)
+    ]
     # a count of batches seen is no weight, and older files lack it
     missing = [
         f"{key} {tuple(value.shape)}"
@@ -134,12 +97,9 @@ def load_weights(network: nn.Module, plan: NetworkPlan, state: Mapping[str, Tens
     wrong = [
         f"{key} {tuple(value.shape)} instead of {tuple(target[key].shape)}"
         for key, value in renamed.items()
-        if key in target and value.shape != target[key].shape
+        if value.shape != target[key].shape
     ]
-    unusable = [
-        f"{key} {why}" for key, value in renamed.items() if key in target and (why := _unusable(value, target[key]))
-    ]
-    unknown += [f"{key} {tuple(value.shape)}" for key, value in renamed.items() if key not in target]
+    unusable = [f"{key} {why}" for key, value in renamed.items() if (why := _unusable(value, target[key]))]
     found = [
         f"{title}: {_some(names)}"
         for title, names in (
@@ -157,6 +117,26 @@ def load_weights(network: nn.Module, plan: NetworkPlan, state: Mapping[str, Tens
         )
     network.load_state_dict(renamed, strict=False)
     return scheme
+
+
+def _their_keys(plan: NetworkPlan, scheme: Scheme, target: Mapping[str, Tensor]) -> dict[str, str]:
+    """{their key: ours}, for the layers that the scheme has a name for."""
+    names, layers = scheme.rename(plan), {layer.name for layer in plan.layers}
+    keys: dict[str, str] = {}
+    for key in target:
+        layer = key.rpartition(".")[0]
+        while layer and layer not in layers:  # some layers, like IBN's norms, are made of several modules
+            layer = layer.rpartition(".")[0]
+        if layer in names:
+            keys[names[layer] + key.removeprefix(layer)] = key
+    return keys
+
+
+def _shaped(value: Tensor, shape: torch.Size) -> Tensor:
+    """A classifier may be a 1x1 convolution elsewhere, and a 1x1 convolution a matrix: ones at the end do not count."""
+    ndim = max(value.ndim, len(shape))
+    theirs, ours = ((*sides, *(1,) * (ndim - len(sides))) for sides in (value.shape, shape))
+    return value.reshape(shape) if theirs == ours and value.layout == torch.strided else value
 
 
 def _unusable(value: Tensor, target: Tensor) -> str:

@@ -12,7 +12,8 @@ from residuum.data.manifest import Manifest
 from residuum.data.preprocessing import Preprocessing
 from residuum.data.statistics import channel_statistics, mean_picture
 from residuum.errors import UserError
-from residuum.spec import NetworkSpec, layers_of_depth
+from residuum.plan import layers_of_depth
+from residuum.spec import AnySpec
 from residuum.training.recipe import Length, Recipe, fit
 
 SMALL_SIDE = 64
@@ -30,14 +31,14 @@ class Setup:
     """Everything decided; nothing random."""
 
     name: str
-    spec: NetworkSpec
+    spec: AnySpec
     preprocessing: Preprocessing
     mean_picture: np.ndarray | None
     recipe: Recipe
     length: Length
 
 
-def choose_network(manifest: Manifest, model: str | None, axes: dict[str, Any], gpu: bool) -> tuple[str, NetworkSpec]:
+def choose_network(manifest: Manifest, model: str | None, axes: dict[str, Any], gpu: bool) -> tuple[str, AnySpec]:
     """The network's name and spec for a data set; `axes` may hold `depth`, and what is given wins."""
     axes = dict(axes)
     native = whole_size(manifest)
@@ -67,7 +68,7 @@ def whole_size(manifest: Manifest) -> tuple[int, int] | None:
 
 
 def choose_preprocessing(
-    manifest: Manifest, spec: NetworkSpec, per_pixel: bool
+    manifest: Manifest, spec: AnySpec, per_pixel: bool
 ) -> tuple[Preprocessing, np.ndarray | None]:
     """Size from the spec, statistics from the training part; the usual margin of 8/7 around photos' centre crop."""
     height, width = spec.input_size()
@@ -82,7 +83,7 @@ def choose_preprocessing(
     return replace(view, mean=mean, per_pixel=True), mean_picture(manifest, "train", view)
 
 
-def settle(manifest: Manifest, name: str, spec: NetworkSpec, recipe: Recipe) -> Setup:
+def settle(manifest: Manifest, name: str, spec: AnySpec, recipe: Recipe) -> Setup:
     """Network, preprocessing, recipe and length for a data set."""
     preprocessing, mean = choose_preprocessing(manifest, spec, recipe.per_pixel_mean)
     settled, length = fit(

@@ -1,0 +1,53 @@
+"""The named networks: each a spec and where it is from. A variant is one line: `spec("resnet50", groups=32)`."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+from residuum.catalog import comparison, dense, inception_resnet, others, resnets
+from residuum.catalog.entries import Entry
+from residuum.errors import UserError, nearest, shown
+from residuum.plan import check, dilated, with_depth
+from residuum.spec import AnySpec, Written
+
+CATALOG: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        *resnets.ENTRIES,
+        *dense.ENTRIES,
+        *others.ENTRIES,
+        *inception_resnet.ENTRIES,
+        *comparison.ENTRIES,
+    )
+}
+
+
+def entry(name: str) -> Entry:
+    """The entry of a name, or a UserError with the nearest right one."""
+    if name not in CATALOG:
+        raise UserError(f'unknown model "{shown(name)}"; {nearest(name, CATALOG)}')
+    return CATALOG[name]
+
+
+def spec(name: str, *, depth: int | None = None, output_stride: int | None = None, **axes: Any) -> AnySpec:
+    """The spec of a named network with axes changed: `spec("resnet50", shortcut="C", classes=10)`.
+
+    `depth` gives another member of a family whose stages are equally deep (6n+2 for CIFAR nets), `output_stride` (8,
+    16) replaces later strides by dilation.
+    """
+    base = entry(name).spec
+    known = {field.name for field in fields(base)}
+    fixed = isinstance(base, Written)
+    known = known - {"network"} if fixed else known | {"depth", "output_stride"}
+    for axis in axes:
+        if axis not in known:
+            why = "is kept for comparison as it is and" if fixed else ""
+            raise UserError(f'{name} {why} has no axis "{shown(axis)}"; {nearest(axis, known)}'.replace("  ", " "))
+    found = check(replace(base, **axes))
+    if depth is not None:
+        found = with_depth(found, depth)
+    return found if output_stride is None else dilated(found, output_stride)
+
+
+__all__ = ["CATALOG", "Entry", "entry", "spec"]
