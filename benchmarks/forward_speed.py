@@ -1,5 +1,6 @@
-"""Forward time of our ResNet-50 over torchvision's, the same weights and input, in turn: eager and compiled, float32 and
-bfloat16. 1.00 is the same speed; the catalogue's promise is at most 1.03. Needs torchvision, and g++ to compile.
+"""Forward time of our ResNet-50 over torchvision's, the same weights and input, in turn.
+
+Eager and compiled, float32 and bfloat16. 1.00 is the same speed; the catalogue's promise is at most 1.03. Needs torchvision, and g++ to compile.
 
     python benchmarks/forward_speed.py [--batch 8] [--rounds 9] [--json FILE]
 """
@@ -63,7 +64,8 @@ def main() -> None:
             row = rows[-1]
             print(
                 f"{row['mode']:8} {row['precision']:8}  ours {row['ours_ms']:.0f} ms  torchvision "
-                f"{row['torchvision_ms']:.0f} ms  ratio {row['ratio']:.3f} ({row['lowest']:.2f} to {row['highest']:.2f})"
+                f"{row['torchvision_ms']:.0f} ms  "
+                f"ratio {row['ratio']:.3f} ({row['lowest']:.2f} to {row['highest']:.2f})"
             )
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")

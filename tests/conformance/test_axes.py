@@ -177,8 +177,10 @@ def test_torch_can_export_it_for_any_batch(axes: Axes) -> None:
             torch.testing.assert_close(program.module()(batch), network(batch), rtol=1e-9, atol=1e-9)
 
 
-COMPILED = ("branch res2net", "merge shake_shake", "merge stochastic_depth", "attention cbam", "attention shrink_shared",
-            "norm switchable", "norm ibn_a", "stem pool stochastic", "padding same")  # fmt: skip
+COMPILED = (
+    "branch res2net", "merge shake_shake", "merge stochastic_depth", "attention cbam", "attention shrink_shared",
+    "norm switchable", "norm ibn_a", "stem pool stochastic", "padding same",
+)  # fmt: skip
 """One of each kind of module of our own; the others are torch's."""
 
 

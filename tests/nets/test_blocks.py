@@ -7,52 +7,15 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from equations import SMALL, Equation, lively, picture
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from residuum.nets.network import Network, make_network
-from residuum.nets.ops import ZeroPadShortcut
+from residuum.nets.network import make_network
+from residuum.nets.pools import ZeroPadShortcut
 from residuum.plan import Block, make_plan
-from residuum.spec import AXES, NetworkSpec, Stage, Stem, StemConv
-
-SMALL = NetworkSpec(Stem((StemConv(8, 3),)), (Stage(2, 8), Stage(2, 16, 2)), size=8, classes=3)
-
-
-def lively(spec: NetworkSpec) -> Network:
-    """A network in eval mode in which every weight and every running statistic matters."""
-    network = make_network(make_plan(spec)).double().eval()
-    with torch.no_grad():
-        for name, tensor in network.state_dict().items():
-            if name.endswith("running_var"):
-                tensor.uniform_(0.5, 2.0)
-            elif tensor.ndim == 1:
-                tensor.normal_(0.5, 0.5)
-    return network
-
-
-class Equation:
-    """conv, norm and so on of one block by their names, as functions."""
-
-    def __init__(self, network: Network, block: str) -> None:
-        self.network, self.block = network, block
-
-    def conv(self, x: Tensor, name: str, stride: int = 1) -> Tensor:
-        weight = self.network.get_submodule(f"{self.block}.{name}").weight
-        assert isinstance(weight, Tensor)
-        return F.conv2d(x, weight, stride=stride, padding=(weight.shape[-1] - 1) // 2)
-
-    def norm(self, x: Tensor, name: str) -> Tensor:
-        norm = self.network.get_submodule(f"{self.block}.{name}")
-        assert isinstance(norm, nn.BatchNorm2d)
-        return F.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
-
-    def check(self, x: Tensor, y: Tensor) -> None:
-        torch.testing.assert_close(self.network.get_submodule(self.block)(x), y, rtol=1e-12, atol=1e-12)
-
-
-def picture(channels: int = 8) -> Tensor:
-    return torch.randn(2, channels, 8, 8, dtype=torch.float64)
+from residuum.spec import AXES, Stage, Stem, StemConv
 
 
 def test_equation_1_identity_shortcut() -> None:
@@ -120,47 +83,147 @@ def test_pooled_projection(size: int) -> None:
     e.check(x, F.relu(branch + e.norm(e.conv(pooled, "shortcut.conv"), "shortcut.norm")))
 
 
-def test_squeeze_and_excitation() -> None:
-    """y = relu(x + s F(x)), s = sigmoid(W2 relu(W1 mean F(x))) (Hu et al. 2018, eq. 2 to 4)."""
-    network, x = lively(replace(SMALL, attention="se")), picture()
-    e = Equation(network, "stage1.block1")
-    u = F.relu(e.norm(e.conv(x, "branch.conv1"), "branch.norm1"))
-    branch = e.norm(e.conv(u, "branch.conv2"), "branch.norm2")
-    squeeze, excite = (network.get_submodule(f"{e.block}.branch.attention.factor.conv{i}") for i in (1, 2))
-    assert isinstance(squeeze, nn.Conv2d)
-    assert squeeze.out_channels == 1  # 8 channels over a reduction of 16, at least one
-    scale = torch.sigmoid(excite(F.relu(squeeze(branch.mean((-2, -1), keepdim=True)))))
-    e.check(x, F.relu(branch * scale + x))
+def test_full_pre_activation_by_relu_alone() -> None:
+    """y = x + bn W2 relu(bn(W1 relu x)) (He et al. 2016, Fig. 4d): the first ReLU has no norm."""
+    e, x = Equation(lively(replace(SMALL, order="relu_pre")), "stage1.block1"), picture()
+    u = F.relu(e.norm(e.conv(F.relu(x), "branch.conv1"), "branch.norm1"))
+    e.check(x, x + e.norm(e.conv(u, "branch.conv2"), "branch.norm2"))
 
 
-ACTIVATIONS = {"relu": F.relu, "leaky_relu": F.leaky_relu, "elu": F.elu, "silu": F.silu, "gelu": F.gelu}
+def test_relu_before_the_sum() -> None:
+    """y = x + relu(F(x)) (He et al. 2016, Fig. 4c): what is added is never negative."""
+    e, x = Equation(lively(replace(SMALL, order="before_add")), "stage1.block1"), picture()
+    e.check(x, x + F.relu(e.branch(x)))
+
+
+def test_a_linear_sum() -> None:
+    """y = x + F(x) (Sandler et al. 2018, section 3.2)."""
+    e, x = Equation(lively(replace(SMALL, order="linear")), "stage1.block1"), picture()
+    e.check(x, x + e.branch(x))
+
+
+@pytest.mark.parametrize(("block", "stride"), [("stage1.block2", 1), ("stage2.block1", 2)])
+def test_inverted_residual(block: str, stride: int) -> None:
+    """1x1 up, depthwise, 1x1 down; a shortcut only where the shapes stay (Sandler et al. 2018, Fig. 4d)."""
+    spec = replace(SMALL, branch="inverted", expansion=3, order="linear", shortcut="identity", activation="relu6")
+    e, x = Equation(lively(spec), block), picture()
+    u = F.relu6(e.norm(e.conv(x, "branch.conv1"), "branch.norm1"))
+    u = F.relu6(e.norm(e.conv(u, "branch.conv2", stride, groups=24), "branch.norm2"))
+    branch = e.norm(e.conv(u, "branch.conv3"), "branch.norm3")
+    e.check(x, branch if stride == 2 else x + branch)
+
+
+def test_darknet_block() -> None:
+    """1x1 to half the width, 3x3 back, both activated, then the sum (Redmon and Farhadi 2018, Table 1)."""
+    e = Equation(lively(replace(SMALL, branch="dark", order="before_add", activation="leaky_relu")), "stage1.block1")
+    x = picture()
+    u = F.leaky_relu(e.norm(e.conv(x, "branch.conv1"), "branch.norm1"))
+    assert u.shape[1] == 4
+    e.check(x, x + F.leaky_relu(e.norm(e.conv(u, "branch.conv2"), "branch.norm2")))
+
+
+def test_separable_convolutions() -> None:
+    """Depthwise, then pointwise, nothing between (Chollet 2017, section 3.1)."""
+    e, x = Equation(lively(replace(SMALL, conv="separable")), "stage1.block1"), picture()
+
+    def separable(x: Tensor, name: str) -> Tensor:
+        return e.conv(e.conv(x, f"{name}.depthwise", groups=8), f"{name}.pointwise")
+
+    u = F.relu(e.norm(separable(x, "branch.conv1"), "branch.norm1"))
+    e.check(x, F.relu(x + e.norm(separable(u, "branch.conv2"), "branch.norm2")))
+
+
+def test_factorised_convolutions() -> None:
+    """Over space with norm and activation, then over time (Tran et al. 2018, Fig. 1e)."""
+    network = lively(replace(SMALL, conv="factorised", ndim=3, size=(4, 6, 6)))
+    e = Equation(network, "stage2.block1")
+    x = torch.randn(2, 8, 4, 6, 6, dtype=torch.float64)
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        weights = e.weights(name)
+        return F.batch_norm(x, weights["running_mean"], weights["running_var"], weights["weight"], weights["bias"])
+
+    def factorised(x: Tensor, name: str, stride: int) -> Tensor:
+        space, time = (e.weights(f"{name}.{step}")["weight"] for step in ("space", "time"))
+        assert (space.shape[2:], time.shape[2:]) == ((1, 3, 3), (3, 1, 1))
+        u = F.conv3d(x, space, stride=(1, stride, stride), padding=(0, 1, 1))
+        return F.conv3d(F.relu(norm(u, f"{name}.norm")), time, stride=(stride, 1, 1), padding=(1, 0, 0))
+
+    u = F.relu(norm(factorised(x, "branch.conv1", 2), "branch.norm1"))
+    branch = norm(factorised(u, "branch.conv2", 1), "branch.norm2")
+    shortcut = norm(F.conv3d(x, e.weights("shortcut.conv")["weight"], stride=2), "shortcut.norm")
+    e.check(x, F.relu(branch + shortcut))
+
+
+@given(
+    size=st.integers(3, 12), kernel=st.integers(1, 5), stride=st.integers(1, 3), dilation=st.integers(1, 2),
+)  # fmt: skip
+def test_the_same_padding_is_zeros_before_and_after(size: int, kernel: int, stride: int, dilation: int) -> None:
+    """Position i of the output is at i * stride - before, before = floor(total / 2) (TensorFlow, "SAME")."""
+    stages = (Stage(1, 2, stride, dilation, kernel=kernel),)
+    spec = replace(SMALL, ndim=1, padding="same", shortcut="none", channels=1, size=size, stages=stages)
+    conv = lively(replace(spec, stem=Stem((StemConv(1, 1),)))).get_submodule("stage1.block1.branch.conv1")
+    x = torch.randn(1, 1, size, dtype=torch.float64)
+    outputs = -(-size // stride)
+    total = max((outputs - 1) * stride + dilation * (kernel - 1) + 1 - size, 0)
+    expected = torch.zeros(outputs, dtype=torch.float64)
+    weight = next(conv.parameters())[0, 0]
+    for i in range(outputs):
+        for k in range(kernel):
+            at = i * stride - total // 2 + k * dilation
+            if 0 <= at < size:
+                expected[i] += weight[k] * x[0, 0, at]
+    torch.testing.assert_close(conv(x)[0, 0], expected)
+
+
+def leaky_relu(x: Tensor) -> Tensor:
+    return torch.where(x > 0, x, 0.01 * x)
+
+
+def elu(x: Tensor) -> Tensor:
+    """Clevert et al. 2016, eq. 1."""
+    return torch.where(x > 0, x, x.exp() - 1)
+
+
+def selu(x: Tensor) -> Tensor:
+    """Klambauer et al. 2017, eq. 2."""
+    return 1.0507009873554805 * torch.where(x > 0, x, 1.6732632423543772 * (x.exp() - 1))
+
+
+def gelu(x: Tensor) -> Tensor:
+    """x times the normal distribution function (Hendrycks and Gimpel 2016)."""
+    return x * (1 + torch.erf(x / 2**0.5)) / 2
+
+
+def hard_swish(x: Tensor) -> Tensor:
+    """Howard et al. 2019, section 5.2."""
+    return x * (x + 3).clamp(0, 6) / 6
+
+
+ACTIVATIONS = {
+    "relu": lambda x: x.clamp_min(0),
+    "relu6": lambda x: x.clamp(0, 6),
+    "leaky_relu": leaky_relu,
+    "elu": elu,
+    "selu": selu,
+    "silu": lambda x: x * torch.sigmoid(x),
+    "gelu": gelu,
+    "hard_swish": hard_swish,
+}
 
 
 def test_every_activation_has_its_equation() -> None:
-    assert ACTIVATIONS.keys() == set(AXES["activation"])
+    """But for the one that learns, which is in test_norms.py."""
+    assert ACTIVATIONS.keys() == set(AXES["activation"]) - {"tlu"}
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activations(name: str) -> None:
-    network, x = lively(replace(SMALL, activation=name)), picture()
+    network, x = lively(replace(SMALL, activation=name)), 4 * picture()
     for layer in network.plan.layers:
         if layer.kind == "act":
-            assert torch.equal(network.get_submodule(layer.name)(x), ACTIVATIONS[name](x))
-
-
-@pytest.mark.parametrize("width", [8, 64])
-def test_norms_without_a_batch(width: int) -> None:
-    """Per picture: each channel for itself (instance), or 32 groups of them, one channel each below 32 (group)."""
-    wide = replace(SMALL, stages=(Stage(1, width),))
-    x = torch.randn(2, width, 8, 8, dtype=torch.float64)
-    for norm in ("instance", "group"):
-        module = lively(replace(wide, norm=norm)).get_submodule("stage1.block1.branch.norm1")
-        weight, bias = (p.view(1, -1, 1, 1) for p in module.parameters())
-        groups = width if norm == "instance" else min(32, width)
-        grouped = x.reshape(2, groups, -1)
-        mean, var = grouped.mean(-1, keepdim=True), grouped.var(-1, keepdim=True, correction=0)
-        expected = ((grouped - mean) / (var + 1e-5).sqrt()).view_as(x) * weight + bias
-        torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10)
+            found = network.get_submodule(layer.name)(x.clone())
+            torch.testing.assert_close(found, ACTIVATIONS[name](x), rtol=1e-12, atol=1e-12)
 
 
 @given(

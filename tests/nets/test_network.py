@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import pytest
 import torch
@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from residuum.catalog import CATALOG, spec
 from residuum.nets.network import make_network
+from residuum.nets.norms import Norm
 from residuum.plan import make_plan
 from residuum.spec import NetworkSpec, Stage, Stem, StemConv
 
@@ -27,9 +28,10 @@ def golden_rows() -> list[tuple[str, int, int]]:
 
 @pytest.mark.parametrize(("name", "parameters", "macs"), golden_rows(), ids=lambda value: str(value))
 def test_the_real_module_costs_what_the_golden_table_says(name: str, parameters: int, macs: int) -> None:
-    network = make_network(make_plan(CATALOG[name].spec), device="meta").eval()
+    spec = CATALOG[name].spec
+    network = make_network(make_plan(spec), device="meta").eval()
     assert sum(p.numel() for p in network.parameters()) == parameters
-    x = torch.empty(1, 3, *CATALOG[name].spec.input_size(), device="meta")
+    x = torch.empty(1, spec.channels, *spec.input_size(), device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(x)
     assert counter.get_total_flops() == 2 * macs
@@ -42,7 +44,7 @@ def test_modules_are_called_as_layers_are(name: str) -> None:
     modules = dict(network.named_modules())
     leaves = [modules[layer.name] for layer in plan.layers]
     assert len({id(leaf) for leaf in leaves}) == len(plan.layers)
-    assert not any(True for leaf in leaves for _ in leaf.children())
+    assert not any(True for leaf in leaves for _ in leaf.children() if not isinstance(leaf, Norm))
     for layer, leaf in zip(plan.layers, leaves, strict=True):
         assert sum(p.numel() for p in leaf.parameters()) == layer.parameters, layer.name
     assert sum(layer.parameters for layer in plan.layers) == sum(p.numel() for p in network.parameters())
@@ -69,6 +71,6 @@ def test_on_meta_nothing_is_allocated() -> None:
 
 
 def test_building_the_deepest_network_takes_seconds() -> None:
-    start = perf_counter()
+    start = process_time()
     make_network(make_plan(spec("resnet1202")))
-    assert perf_counter() - start < 10  # measured about 1.6 s on a busy core; the bound only catches a blow-up
+    assert process_time() - start < 10  # measured about 1.6 s on a busy core; the bound only catches a blow-up

@@ -62,13 +62,12 @@ def ends(entry: Entry, scheme: str) -> list[str]:
 
 
 def sizes(entry: Entry, scheme: str) -> list[tuple[int, ...]]:
-    """One even and one odd input, as small as the network takes them; of deep networks the odd one only."""
+    """One even and one odd input, as small as the network takes them."""
     if scheme in ("timm Xception", "timm Inception-ResNet"):
         return [(96, 96), (97, 131)]
     if entry.spec.ndim == 3:
         return [(8, 32, 32), (5, 33, 47)]
-    deep = any(number in entry.name for number in ("101", "152", "200", "169", "201", "vgg"))
-    return [(65, 97)] if deep else [(64, 64), (65, 97)]
+    return [(64, 64), (65, 97)]
 
 
 def theirs_and_ours(entry: Entry) -> tuple[nn.Module, Network, str]:

@@ -94,7 +94,7 @@ ENTRIES = (
     ),
     Entry(
         "inverted_resnet50_cbam", "inverted residual", INVERTED_RESNET50,
-        "ResNet-50's depths with MobileNetV2's blocks (expansion 4) and CBAM",
+        "ResNet-50's depths, MobileNetV2's blocks (2018, arXiv 1801.04381) of expansion 4, CBAM (arXiv 1807.06521)",
     ),
     *(
         Entry(

@@ -56,8 +56,7 @@ def train(
     """Train a network on pictures: a model file, metrics and a report in one run directory.
 
     Args:
-        data: Class folders (perhaps below train/, val/, test/), digits, cifar10:PATH, cifar100:PATH, mnist:PATH,
-            csv:FILE.
+        data: Class folders (perhaps in train/, val/, test/), digits, cifar10:PATH, cifar100:PATH, mnist:PATH, csv:FILE.
         model: A network of `residuum models`; by default chosen from the data.
         recipe: fast (default), paper-cifar, paper-imagenet or debug.
         out: The run directory to make; by default runs/MODEL-DATA.

@@ -157,7 +157,7 @@ class Builder:
                     f"norm group needs widths up to 32 or divisible by 32, not {self.channels}; change the widths"
                 )
             if variant == "half_instance" and self.channels < 2:
-                self.problems.append("norm ibn_a splits the channels in two and finds one; use a wider stage")
+                self.problems.append("norm ibn_a splits channels in two and finds one; use wider stages, or norm batch")
         name = numbered("norm", number)
         self.layer("norm", name, self.channels, variant=variant, value=self.defaults.eps)
 
@@ -321,4 +321,3 @@ def _ceil(size: int, kernel: int, stride: int, padding: int) -> int:
     """Windows that begin inside the input or its left padding, as torch counts them."""
     count = -(-(size + 2 * padding - kernel) // stride) + 1
     return count - ((count - 1) * stride >= size + padding)
-

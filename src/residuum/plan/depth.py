@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import accumulate
 from math import prod
 from operator import mul
 
@@ -69,7 +70,11 @@ def dilated(spec: AnySpec, output_stride: int) -> NetworkSpec:
         raise UserError(f"output_stride {output_stride} cannot be set for this network; choose a residual one")
     stride = prod(max(each(conv.stride, spec.ndim)) for conv in spec.stem.convs)
     stride *= 1 if spec.stem.pool == "none" else 2
-    reached, spread = {stride}, each(1, spec.ndim)
+    strides = list(accumulate((max(each(stage.stride, spec.ndim)) for stage in spec.stages), mul, initial=stride))
+    if output_stride not in strides:
+        choices = ", ".join(str(s) for s in dict.fromkeys(strides))
+        raise UserError(f"output_stride {output_stride} cannot be reached by this network; choose from {choices}")
+    spread = each(1, spec.ndim)
     stages: list[Stage] = []
     for stage in spec.stages:
         step, dilation = each(stage.stride, spec.ndim), each(stage.dilation, spec.ndim)
@@ -80,13 +85,9 @@ def dilated(spec: AnySpec, output_stride: int) -> NetworkSpec:
             stage = replace(stage, stride=1)
         else:
             stride *= max(step)
-            reached.add(stride)
         dilation = tuple(map(mul, dilation, spread))
         kept = None if first == dilation else _short(first)
         stages.append(replace(stage, dilation=_short(dilation), first_dilation=kept))
-    if stride != output_stride:
-        choices = ", ".join(str(s) for s in sorted(reached))
-        raise UserError(f"output_stride {output_stride} cannot be reached by this network; choose from {choices}")
     return replace(spec, stages=tuple(stages))
 
 

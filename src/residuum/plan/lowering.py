@@ -185,7 +185,8 @@ def _add_block(at: Builder, spec: NetworkSpec, place: Place) -> None:
     merge, shortcut = merge_of(spec.merge), shortcut_of(spec.shortcut)
     outputs = branch.outputs(spec, place.stage, at.channels)
     concat = merge.outputs(1, 1) > 1
-    changes = max(place.stride) > 1 or (outputs != at.channels and not concat)
+    strode = place.block == 0 and place.stage.first_dilation is not None  # until dilation took the stride's place
+    changes = max(place.stride) > 1 or strode or (outputs != at.channels and not concat)
     connected = shortcut.connects(changes)
     projected = connected and shortcut.projects(changes)
     before = Builder(at.defaults, at.channels, at.size, place, at.problems)
@@ -210,7 +211,7 @@ def _add_block(at: Builder, spec: NetworkSpec, place: Place) -> None:
     if spec.dropout and not any(layer.kind == "dropout" for node in end.nodes for layer in flatten(node)):
         at.problems.append(
             f"dropout {spec.dropout} has no place in the branch of stage {place.index + 1}: set it to 0, or branch to "
-            "one of several convolutions in a row"
+            "basic or bottleneck"
         )
     gate = merge.gate(before, outputs, place.stride) if connected else None
     channels = merge.outputs(beside.channels, end.channels) if connected else end.channels

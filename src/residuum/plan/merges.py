@@ -42,7 +42,7 @@ class ScaledAdd(Merge):
     scales: tuple[float, ...]
 
     def value(self, place: Place) -> float:
-        self.must(len(self.scales) == place.stages, f"use one scale for each of {place.stages} stages")
+        self.must(len(self.scales) == place.stages, f"use one scale in merge for each of {place.stages} stages")
         return self.scales[place.index]
 
 

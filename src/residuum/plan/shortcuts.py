@@ -91,6 +91,11 @@ class TwoPaths(Shortcut):
         if outputs < 2:
             at.problems.append(f"two paths cannot share one channel in stage {at.place.index + 1}; use shortcut B")
             return
+        if any(step > 1 and size == 1 for step, size in zip(stride, at.size, strict=True)):
+            at.problems.append(
+                f"two paths of a map of {at.size} leave nothing to the shifted one in stage {at.place.index + 1}; use a "
+                "larger size, smaller strides, or shortcut B"
+            )
         at.act()
         first, second = at.fork(), at.fork()
         first.conv(outputs // 2, 1, stride)
@@ -115,4 +120,3 @@ SHORTCUTS: dict[str, Shortcut] = {
 def shortcut_of(value: str | Part) -> Shortcut:
     """The shortcut of an axis value."""
     return value if isinstance(value, Shortcut) else SHORTCUTS[str(value)]
-

@@ -67,9 +67,7 @@ def whole_size(manifest: Manifest) -> tuple[int, int] | None:
     return size[0] * times, size[1] * times
 
 
-def choose_preprocessing(
-    manifest: Manifest, spec: AnySpec, per_pixel: bool
-) -> tuple[Preprocessing, np.ndarray | None]:
+def choose_preprocessing(manifest: Manifest, spec: AnySpec, per_pixel: bool) -> tuple[Preprocessing, np.ndarray | None]:
     """Size from the spec, statistics from the training part; the usual margin of 8/7 around photos' centre crop."""
     height, width = spec.input_size()
     whole = whole_size(manifest) is not None

@@ -13,9 +13,7 @@ FIRES = ((16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 25
 """Squeeze and expand widths of the fire modules 2 to 9."""
 
 
-def _squeezenet(
-    spec: Written, width: int, kernel: int, groups: tuple[int, ...], bypass: bool = False
-) -> NetworkPlan:
+def _squeezenet(spec: Written, width: int, kernel: int, groups: tuple[int, ...], bypass: bool = False) -> NetworkPlan:
     """A max-pool before each group of fire modules."""
     stem = begin(spec)
     stem.conv(width, kernel, 2, padding=0)
