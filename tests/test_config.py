@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
 from residuum.catalog import CATALOG
 from residuum.config import STRICT, from_dict, leaves, override, to_dict
 from residuum.errors import UserError
-from residuum.plan import read_spec
+from residuum.plan import make_plan, read_spec
 
 
 @dataclass(frozen=True)
@@ -120,3 +121,44 @@ def test_leaves_are_what_settings_can_name() -> None:
     }  # fmt: skip
     same = [f"{path}={json.dumps(value)}" for path, value in found.items()]
     assert override(Settings(), same, "recipe") == Settings()
+
+
+SPEC = to_dict(CATALOG["resnet20"].spec)
+
+BAD_SPECS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "an unknown key": ({"kernal": 3}, ['unknown key "kernal"']),
+    "an unknown value": ({"norm": "bath"}, ["norm", "choose from batch, group"]),
+    "a stem that is no stem": ({"stem": 3}, ["stem"]),
+    "a stem with an unknown key": ({"stem": SPEC["stem"] | {"pol": "max"}}, ["stem", "pol"]),
+    "a stem with a wrong value": (
+        {"stem": SPEC["stem"] | {"convs": [{"width": "64", "kernel": 3}]}},
+        ["stem", "width"],
+    ),
+    "an unknown part": ({"merge": {"part": "Multiply"}}, ["Multiply"]),
+    "a part with an unknown key": ({"merge": {"part": "Gate", "bais": 1.0}}, ["merge", "bais"]),
+    "a part with a wrong value": ({"merge": {"part": "Gate", "bias": "low"}}, ["merge", "bias"]),
+    "a part that cannot be": ({"attention": {"part": "CBAM", "kernel": 4}}, ["odd kernel"]),
+    "a part without what it needs": ({"merge": {"part": "ScaledAdd"}}, ["merge", "scales"]),
+    "a part in a stage": (
+        {"stages": [{"depth": 1, "width": 8, "branch": {"part": "Convs", "kernels": 3}}]},
+        ["kernels"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "parts"), BAD_SPECS.values(), ids=BAD_SPECS)
+def test_a_bad_spec_is_refused_in_one_line_that_says_where(changes: dict[str, Any], parts: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        read_spec(SPEC | changes, "run.json")
+    message = str(error.value)
+    assert "\n" not in message
+    assert "pydantic" not in message
+    for part in parts:
+        assert part in message
+
+
+@pytest.mark.parametrize("axis", ["branch", "shortcut", "merge", "transition", "attention", "norm", "stem"])
+def test_the_class_of_an_axis_is_no_value_of_it(axis: str) -> None:
+    name = {"stem": "StemPart"}.get(axis, axis.capitalize())
+    with pytest.raises(UserError):
+        make_plan(read_spec(SPEC | {axis: {"part": name}}, "run.json"))

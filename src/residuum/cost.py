@@ -12,6 +12,10 @@ from residuum.plan import Block, Cascade, Chain, Concat, Layer, NetworkPlan, Nod
 KEEPS_OUTPUT = ("relu", "sigmoid")
 """Activations whose gradient is computed from their output; the others keep their input."""
 
+KEEPS_INPUT = (
+    "conv", "norm", "act", "maxpool", "avgpool", "blurpool", "stochasticpool", "channelpool", "channelconv", "linear",
+)  # fmt: skip
+"""Kinds of layers whose gradient is computed from their input."""
 
 WINDOWED = ("conv", "maxpool", "avgpool", "blurpool", "stochasticpool", "zeropad")
 """Kinds of layers that see a window of their input (`adaptivepool` and `globalpool` see all of it)."""
@@ -27,8 +31,9 @@ class _Tensor:
 def activation_bytes(plan: NetworkPlan, batch_size: int = 1, bytes_per_element: int = 4) -> int:
     """Bytes that training keeps from the forward for the backward pass, each tensor once, weights excluded.
 
-    A convolution, a norm, a max-pool and the classifier keep their input, a ReLU its output; sums, averages
-    and shortcut A keep nothing. Norm statistics (two numbers a channel) are left out as negligible.
+    A convolution, a norm, a max-pool and the classifier keep their input, a ReLU its output, dropout its mask; sums,
+    averages and shortcut A keep nothing. A few numbers a channel are left out as negligible: the statistics of norms,
+    and what attention computes from them.
     """
     first = plan.layers[0]
     tensors: list[_Tensor] = [_Tensor(first.inputs * prod(first.input_size))]
@@ -49,7 +54,7 @@ def _walk(node: Node, at: _Tensor, tensors: list[_Tensor]) -> _Tensor:
         at.kept = factor.kept = True  # the product needs both for its gradient
         return _new(at.elements, tensors)
     if isinstance(node, Shrink):
-        factor = _walk(node.factor, _Tensor(1), tensors)
+        factor = _walk(node.factor, _Tensor(0), tensors)
         at.kept = factor.kept = True
         return _new(at.elements, tensors)
     if isinstance(node, Concat):
@@ -60,15 +65,35 @@ def _walk(node: Node, at: _Tensor, tensors: list[_Tensor]) -> _Tensor:
         return _block(node, at, tensors)
     if node.kind == "flatten":
         return at
+    if node.kind == "conv" and any(isinstance(p, tuple) for p in node.padding):
+        at = _padded(node, tensors)
     output = _new(node.outputs * prod(node.output_size), tensors)
     keeps_output = node.kind == "act" and node.variant in KEEPS_OUTPUT
     if keeps_output:
         output.kept = True
-    elif node.kind in ("conv", "norm", "act", "maxpool", "avgpool", "linear"):
+    elif node.kind in KEEPS_INPUT:
         at.kept = True
-    if node.kind == "maxpool":
+    if node.kind in ("maxpool", "stochasticpool"):
         output.indices = output.elements
+    beside = {
+        "dropout": output.elements,
+        "stochasticpool": output.elements * prod(node.kernel),  # its windows
+        "blurpool": node.inputs * (_grown(node, 2) + _grown(node, 1)),  # with the border, and its first mean
+        "channelpool": prod(node.output_size),  # the maxima
+    }
+    if node.kind in beside:
+        _new(beside[node.kind], tensors).kept = True
     return output
+
+
+def _padded(node: Layer, tensors: list[_Tensor]) -> _Tensor:
+    """What a convolution sees where the padding is put on first."""
+    sides = (2 * p if isinstance(p, int) else sum(p) for p in node.padding)
+    return _new(node.inputs * prod(n + side for n, side in zip(node.input_size, sides, strict=True)), tensors)
+
+
+def _grown(node: Layer, by: int) -> int:
+    return prod(n + by for n in node.input_size)
 
 
 def _cascade(node: Cascade, at: _Tensor, tensors: list[_Tensor]) -> _Tensor:

@@ -95,6 +95,7 @@ class SoftThreshold(nn.Module):
     """y = sign(x) max(|x| - t, 0), t = a * f(a), a = mean |x| of each channel.
 
     Zhao et al. 2020, eq. 5 to 8. Where f gives one factor for all channels, t has the mean of a instead of a.
+    As x less what of it lies within +-t, for which training keeps one map instead of four.
     """
 
     def __init__(self, plan: Shrink, make: Make) -> None:
@@ -102,11 +103,10 @@ class SoftThreshold(nn.Module):
         self.factor = make(plan.factor)
 
     def forward(self, x: Tensor) -> Tensor:
-        size = x.abs()
-        a = size.mean(tuple(range(2, x.ndim)), keepdim=True)
+        a = x.abs().mean(tuple(range(2, x.ndim)), keepdim=True)
         factor = self.factor(a)
         threshold = factor * (a if factor.shape[1] == a.shape[1] else a.mean(1, keepdim=True))
-        return x.sign() * (size - threshold).clamp_min(0)
+        return x - x.clamp(-threshold, threshold)
 
 
 class SideBySide(nn.Module):

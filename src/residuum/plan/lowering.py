@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 
 from residuum.config import Part
 from residuum.errors import UserError
@@ -234,12 +234,12 @@ def _add_block(at: Builder, spec: NetworkSpec, place: Place) -> None:
 
 
 def named_parts() -> tuple[type[Part], ...]:
-    """Every part class of the package, for reading specs."""
+    """Every part class of the package that a value can have, for reading specs."""
 
     def below(cls: type[Part]) -> list[type[Part]]:
         return [cls, *(found for sub in cls.__subclasses__() for found in below(sub))]
 
-    return tuple(cls for cls in below(Part) if cls.__module__.startswith("residuum."))
+    return tuple(cls for cls in below(Part) if cls.__module__.startswith("residuum.") and is_dataclass(cls))
 
 
 NAMED = {
