@@ -1,6 +1,7 @@
 """Forward time of our ResNet-50 over torchvision's, the same weights and input, in turn.
 
-Eager and compiled, float32 and bfloat16. 1.00 is the same speed; the catalogue's promise is at most 1.03. Needs torchvision, and g++ to compile.
+Eager and compiled, float32 and bfloat16. 1.00 is the same speed; the catalogue's promise is at most 1.03. Needs
+torchvision, and g++ to compile.
 
     python benchmarks/forward_speed.py [--batch 8] [--rounds 9] [--json FILE]
 """

@@ -180,7 +180,7 @@ def test_a_transition_that_pools_leaves_nothing_of_a_single_row(transition: Any)
 
 def test_two_paths_cannot_stride_over_a_single_row() -> None:
     """The shifted path would see the row below, and there is none."""
-    with pytest.raises(UserError, match="leave nothing to the shifted one in stage 2"):
+    with pytest.raises(UserError, match="leave nothing to the second in stage 2"):
         make_plan(replace(BASE, shortcut=TwoPaths(), size=(1, 9)))
 
 

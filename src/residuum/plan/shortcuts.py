@@ -93,8 +93,8 @@ class TwoPaths(Shortcut):
             return
         if any(step > 1 and size == 1 for step, size in zip(stride, at.size, strict=True)):
             at.problems.append(
-                f"two paths of a map of {at.size} leave nothing to the shifted one in stage {at.place.index + 1}; use a "
-                "larger size, smaller strides, or shortcut B"
+                f"two paths of a map of {at.size} leave nothing to the second in stage {at.place.index + 1}; use "
+                "a larger size, smaller strides, or shortcut B"
             )
         at.act()
         first, second = at.fork(), at.fork()
