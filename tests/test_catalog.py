@@ -67,6 +67,8 @@ ROUNDED_PARAMETERS = [
     ("densenet40_12", "1.0"), ("densenet_bc100_12", "0.8"),  # Huang et al. 2017, Table 2
     ("preact_resnet164", "1.7"),  # He et al. 2016, Table 4, by way of Huang et al. 2017, Table 2
     ("highway19", "2.3"), ("highway32", "1.25"),  # Srivastava et al. 2015, arXiv 1507.06228, Table 1
+    ("cbam_resnet18", "11.78"), ("cbam_resnet34", "21.96"),  # Woo et al. 2018, Table 4
+    ("cbam_resnet50", "28.09"), ("cbam_resnet101", "49.33"),
     ("shake_shake26_2x32d", "2.9"), ("shake_shake26_2x96d", "26.2"),  # Gastaldi 2017, Tables 1 and 3
 ]  # fmt: skip
 
@@ -81,6 +83,11 @@ EXACT_MACS = [
     ("resnet152", {}, "11.282"),
     ("resnet50", {"stride_in": "3x3"}, "4.089"),
     ("resnet50_v1_5", {}, "4.089"),
+    # Woo et al. 2018, Table 4
+    ("cbam_resnet18", {}, "1.815"),
+    ("cbam_resnet34", {}, "3.665"),
+    ("cbam_resnet50", {"stride_in": "1x1"}, "3.864"),
+    ("cbam_resnet101", {"stride_in": "1x1"}, "7.581"),
 ]
 
 

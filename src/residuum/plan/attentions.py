@@ -53,7 +53,8 @@ class SqueezeExcite(Attention):
 class CBAM(Attention):
     """CBAM (Woo et al. 2018, arXiv 1807.06521, eq. 2 and 3): channels, then positions.
 
-    Mc = sigmoid(W1 relu(W0 mean(x)) + W1 relu(W0 max(x))); Ms = sigmoid(f7x7([mean over channels; max])).
+    Mc = sigmoid(W1 relu(W0 mean(x)) + W1 relu(W0 max(x))); Ms = sigmoid(f7x7([mean over channels; max])). W0 and W1
+    have biases, as the paper's parameter counts have (Table 4).
     """
 
     reduction: int = 16
@@ -66,9 +67,9 @@ class CBAM(Attention):
     def lower(self, at: Builder) -> None:
         factor = at.fork()
         factor.global_pool("mean_max")  # both means through the same small network: two positions of one map
-        factor.pointwise(max(at.channels // self.reduction, 1), 1, bias=False)
+        factor.pointwise(max(at.channels // self.reduction, 1), 1)
         factor.act(1, "relu")
-        factor.pointwise(at.channels, 2, bias=False)
+        factor.pointwise(at.channels, 2)
         factor.global_pool("sum", "sum")
         factor.act(2, "sigmoid")
         at.append(Scale("attention", factor.chain("factor")), at.channels, at.size)

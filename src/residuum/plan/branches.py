@@ -79,7 +79,7 @@ def _norm_act(at: Builder, which: tuple[str, ...], norm: int | None = None, act:
 def convolve(at: Builder, spec: NetworkSpec, conv: ConvPlan, number: int | None, place: Place) -> None:
     """One convolution in the way the spec's `conv` axis has it: in full, or in two steps where it has a kernel."""
     for what, width in ("output", conv.width), ("input", at.channels):
-        if width % conv.groups:
+        if conv.groups > 1 and width % conv.groups:
             up = -(-width // conv.groups) * conv.groups
             at.problems.append(
                 f"cardinality {conv.groups} does not divide the {what} width {width} of a convolution in stage "
@@ -159,6 +159,9 @@ class Convs(Branch):
     def __post_init__(self) -> None:
         self.must(0 < len(self.kernels) == len(self.widths), "use as many widths as kernels, and at least one")
         self.must(min(self.kernels) >= 0 and min(self.widths) > 0, "use kernels of at least 0 and widths above 0")
+
+    def outputs(self, spec: NetworkSpec, stage: Stage, inputs: int) -> int:
+        return max(round(stage.width * self.widths[-1]), 1)
 
     def convs(self, spec: NetworkSpec, place: Place) -> tuple[ConvPlan, ...]:
         stage = _stage(place)

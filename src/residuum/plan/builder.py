@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -42,6 +42,12 @@ class Place:
     inputs: int = 0
     stride: Spatial = ()
     number: int | None = None
+
+    def of(self, role: str) -> Place:
+        """The same place in another role; several times as fast as dataclasses.replace, and there are thousands."""
+        return Place(
+            role, self.stage, self.index, self.stages, self.block, self.order, self.blocks, self.inputs, self.stride
+        )  # fmt: skip
 
     @property
     def last_block(self) -> bool:
@@ -87,13 +93,13 @@ class Builder:
 
     def fork(self, role: str | None = None) -> Builder:
         """An empty chain that begins where this one stands."""
-        place = self.place if role is None else replace(self.place, role=role)
+        place = self.place if role is None else self.place.of(role)
         return Builder(self.defaults, self.channels, self.size, place, self.problems)
 
     def chain(self, name: str) -> Chain:
         """What was appended, as one node."""
-        names = [node.name for node in self.nodes]
-        if len(set(names)) < len(names):
+        if len({node.name for node in self.nodes}) < len(self.nodes):
+            names = [node.name for node in self.nodes]
             twice = next(each for each in names if names.count(each) > 1)
             raise UserError(f"two layers of a {name} are called {twice}: give them names or numbers of their own")
         return Chain(name, tuple(self.nodes))

@@ -215,7 +215,7 @@ def _add_block(at: Builder, spec: NetworkSpec, place: Place) -> None:
         )
     gate = merge.gate(before, outputs, place.stride) if connected else None
     channels = merge.outputs(beside.channels, end.channels) if connected else end.channels
-    after = Builder(at.defaults, channels, end.size, replace(place, role="sum"), at.problems)
+    after = Builder(at.defaults, channels, end.size, place.of("sum"), at.problems)
     after.norm()
     if "act" in order.after:
         after.act()
