@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
@@ -13,7 +14,20 @@ import pytest
 
 from residuum.catalog import CATALOG, spec
 from residuum.errors import UserError
-from residuum.plan import Block, Cascade, Chain, Concat, Layer, Node, Scale, Shrink, dilated, flatten, make_plan
+from residuum.plan import (
+    Block,
+    Cascade,
+    Chain,
+    Concat,
+    Layer,
+    Node,
+    Scale,
+    Shrink,
+    dilated,
+    flatten,
+    make_plan,
+    problems,
+)
 from residuum.spec import AXES, IMAGENET_STEM, NetworkSpec, Stage, Stem, StemConv
 
 SMALL = NetworkSpec(Stem((StemConv(8, 3),)), (Stage(2, 8), Stage(2, 16, 2)), size=8, classes=3)
@@ -89,6 +103,22 @@ def test_names_are_unique_and_every_layer_takes_what_a_former_one_gives(name: st
     for part in make_plan(CATALOG[name].spec).parts:
         at = through(part, at)
     assert at == (CATALOG[name].spec.classes, ())
+
+
+@pytest.mark.parametrize("name", CATALOG)
+def test_a_network_of_the_catalogue_takes_other_sizes_or_says_why_not(name: str) -> None:
+    fitting = 0
+    for size in (1, 2, 5, 17, 33, 75, 150, 333):
+        other = replace(CATALOG[name].spec, size=size, channels=1, classes=7)
+        if found := problems(other):
+            assert all(re.search(r"\buse\b", problem) for problem in found)
+            continue
+        at: Map = (1, other.input_size())
+        for part in make_plan(other).parts:
+            at = through(part, at)
+        assert at == (7, ())
+        fitting += 1
+    assert fitting >= 3
 
 
 @pytest.mark.parametrize("shortcut", ["A", "B", "C", "D"])

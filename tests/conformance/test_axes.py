@@ -177,10 +177,14 @@ def test_torch_can_export_it_for_any_batch(axes: Axes) -> None:
 
 
 COMPILED = (
-    "branch res2net", "merge shake_shake", "merge stochastic_depth", "attention cbam", "attention shrink_shared",
-    "norm switchable", "norm ibn_a", "stem pool stochastic", "padding same",
+    "branch basic", "shortcut none", "shortcut D", "order pre", "bottleneck, stride in 3x3", "4 groups",
+    "attention se", "attention cbam", "attention eca", "attention shrink_shared", "branch res2net",
+    "concatenation, dense branch", "residual dense, small", "gate, identity", "merge stochastic_depth",
+    "merge shake_shake", "branch dark", "inverted", "separable head", "norm group", "norm switchable",
+    "norm filter_response", "norm ibn_a", "norm none", "stem pool stochastic", "padding same", "1 dimensions",
+    "3 dimensions", "conv factorised", "scaled add", "dilation 2",
 )  # fmt: skip
-"""One of each kind of module of our own; the others are torch's."""
+"""A small network of each residual family, and of each kind of module of our own."""
 
 
 @pytest.mark.timeout(1800)
