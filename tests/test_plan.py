@@ -28,7 +28,7 @@ from residuum.plan import (
     make_plan,
     problems,
 )
-from residuum.spec import AXES, IMAGENET_STEM, NetworkSpec, Stage, Stem, StemConv
+from residuum.spec import AXES, IMAGENET_STEM, AnySpec, NetworkSpec, Stage, Stem, StemConv
 
 SMALL = NetworkSpec(Stem((StemConv(8, 3),)), (Stage(2, 8), Stage(2, 16, 2)), size=8, classes=3)
 GOLDEN = Path(__file__).parent / "golden" / "networks.csv"
@@ -38,7 +38,7 @@ def short_names(node: Block) -> list[str]:
     return [layer.name.partition(".")[2] for layer in flatten(node)]
 
 
-def block(spec: NetworkSpec, stage: int, index: int) -> Block:
+def block(spec: AnySpec, stage: int, index: int) -> Block:
     node = make_plan(spec).stages[stage].nodes[index]
     assert isinstance(node, Block)
     return node
