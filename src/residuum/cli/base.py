@@ -1,0 +1,29 @@
+"""What the commands share: the app they belong to, kinds of options, and JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+from cyclopts import App, Parameter
+
+from residuum import __version__
+
+app = App(
+    name="residuum",
+    version=__version__,
+    help="Deep residual learning for images: build, train, evaluate and use residual networks.",
+    help_format="plaintext",
+)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document and nothing else.")]
+Flag = Parameter(negative="")
+Numbers = Annotated[tuple[float, ...], Parameter(consume_multiple=True)]
+# file names may begin with a dash (after --), hold anything, and are never options
+Files = Annotated[list[str], Parameter(negative="")]
+
+
+def print_json(value: Any) -> None:
+    json.dump(value, sys.stdout, indent=1)
+    print()
