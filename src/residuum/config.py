@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar
 
@@ -62,6 +62,25 @@ class Axis:
 def to_dict(value: Any) -> dict[str, Any]:
     """A dataclass as nested dictionaries, lists and scalars, as JSON will give them back."""
     return json.loads(json.dumps(_plain(value)))
+
+
+def changed(value: Any) -> dict[str, Any]:
+    """A dataclass like `to_dict`, but without the fields that have their default: it stays the same when a version
+    adds fields."""
+    return json.loads(json.dumps(_changed(value)))
+
+
+def _changed(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        name = {"part": type(value).__name__} if isinstance(value, Part) else {}
+        kept = ((field.name, getattr(value, field.name)) for field in fields(value) if not _at_default(value, field))
+        return name | {field: _changed(inner) for field, inner in kept}
+    return [_changed(v) for v in value] if isinstance(value, (list, tuple)) else _plain(value)
+
+
+def _at_default(value: Any, field: Field[Any]) -> bool:
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return default is not MISSING and getattr(value, field.name) == default
 
 
 def _plain(value: Any) -> Any:

@@ -30,7 +30,7 @@ from residuum.recipes import recipe as recipe_named
 from residuum.report import write_report
 from residuum.run import Run
 from residuum.spec import AnySpec, NetworkSpec, each
-from residuum.training.loop import Position, Trainer
+from residuum.training.loop import Diverged, Position, Trainer, Watch
 from residuum.training.recipe import Length, Recipe, resolution_at
 from residuum.training.setup import Setup, choose_network, settle
 from residuum.training.stop import Stopped
@@ -77,21 +77,24 @@ class Session:
     reporter: Reporter
 
 
-def begin(data: str, out: Path | None, wanted: Wishes, reporter: Reporter) -> Session:
-    """Settle everything, check it, and make the run directory."""
+def begin(data: str | Manifest, out: Path | None, wanted: Wishes, reporter: Reporter) -> Session:
+    """Settle everything, check it, and make the run directory.
+
+    A data set that is open already is taken as it is (`wanted.val` must be what it was opened with).
+    """
     if wanted.epochs is not None and wanted.steps is not None:
         raise UserError("give --epochs or --steps, not both")
     if wanted.seed is not None and not 0 <= wanted.seed < 2**63:
         raise UserError(f"--seed must be a whole number from 0 to 2^63 - 1, not {wanted.seed}")
     if wanted.workers is not None and wanted.workers < 0:
         raise UserError(f"--workers must be 0 or more, not {wanted.workers}")
-    recipe = _recipe(wanted)
+    recipe = settled_recipe(wanted)
     if wanted.model is not None:
         catalog.entry(wanted.model)
     if out is not None and (out / "run.json").exists():
         Run.create(out, {})  # refuses before hours of reading
     device = pick_device(wanted.device or "auto")
-    manifest = open_for(reporter, data, wanted.val, wanted.allow_bad)
+    manifest = data if isinstance(data, Manifest) else open_for(reporter, data, wanted.val, wanted.allow_bad)
     name, spec = choose_network(manifest, wanted.model, dict(wanted.axes or {}), device.type == "cuda")
     setup = settle(manifest, name, spec, recipe)
     plan = make_plan(setup.spec)
@@ -123,7 +126,7 @@ def begin(data: str, out: Path | None, wanted: Wishes, reporter: Reporter) -> Se
     return Session(run, setup, manifest, facts, device, precision, reporter)
 
 
-def _recipe(wanted: Wishes) -> Recipe:
+def settled_recipe(wanted: Wishes) -> Recipe:
     """The recipe with the wishes applied, checked."""
     recipe = wanted.recipe if isinstance(wanted.recipe, Recipe) else recipe_named(wanted.recipe or "fast")
     if wanted.epochs is not None or wanted.steps is not None:
@@ -136,7 +139,7 @@ def _recipe(wanted: Wishes) -> Recipe:
     return override(recipe, wanted.settings, f"recipe {recipe.name}").check()
 
 
-def resume(folder: Path, data: str | None, wanted: Wishes, reporter: Reporter) -> Session | None:
+def resume(folder: Path, data: str | Manifest | None, wanted: Wishes, reporter: Reporter) -> Session | None:
     """A run taken up again from its last checkpoint, or from the start; None where it is finished."""
     run = Run.open(folder)
     facts = run.read()
@@ -150,7 +153,10 @@ def resume(folder: Path, data: str | None, wanted: Wishes, reporter: Reporter) -
     if device.type == "cpu":
         torch.set_num_threads(int(facts["environment"]["threads"]))  # sums depend on how they are split
     stored = facts["data"]
-    manifest = open_for(reporter, data or stored["argument"], stored["val"], stored["allow_bad"])
+    if isinstance(data, Manifest):
+        manifest = data
+    else:
+        manifest = open_for(reporter, data or stored["argument"], stored["val"], stored["allow_bad"])
     if manifest.digest != stored["digest"]:
         raise UserError(
             f"the data at {shown(manifest.argument)} are not those {shown(folder)} was begun on (digest differs); "
@@ -205,14 +211,14 @@ def _device_type(facts: dict[str, Any]) -> str:
     return device if device in ("cpu", "mps") else "cuda"
 
 
-def carry_out(session: Session) -> Run:
+def carry_out(session: Session, watch: Watch | None = None) -> Run:
     """Train to the end, evaluate, and write model file, report and results. Raises as `Trainer.train` does."""
     session.reporter.log = session.run.log
     network = _network(session)
     try:
-        at = _train(session, network)
-    except UserError:
-        session.run.write(session.facts | {"status": "failed"})
+        at = _train(session, network, watch)
+    except UserError as error:
+        session.run.write(session.facts | {"status": "failed", "diverged": isinstance(error, Diverged)})
         raise
     except Stopped:
         session.run.write(session.facts | {"status": "stopped"})
@@ -253,7 +259,7 @@ def _network(session: Session) -> Network:
     return make_network(make_plan(session.setup.spec), generator=torch.Generator().manual_seed(seed))
 
 
-def _train(session: Session, network: Network) -> Position:
+def _train(session: Session, network: Network, watch: Watch | None) -> Position:
     setup, manifest = session.setup, session.manifest
     side = max(setup.preprocessing.size)
     batches = TrainBatches(
@@ -269,7 +275,7 @@ def _train(session: Session, network: Network) -> Position:
     validate = (lambda: _judge(session, network, "val")) if "val" in manifest.parts else None
     return Trainer(
         network, setup.recipe, setup.length, batches, validate, manifest.names.__getitem__, session.run,
-        session.reporter, session.device, session.precision,
+        session.reporter, session.device, session.precision, watch,
     ).train()  # fmt: skip
 
 

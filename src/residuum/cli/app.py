@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from residuum.cli import (
     catalogue,  # noqa: F401
+    studying,  # noqa: F401
     training,  # noqa: F401
     using,  # noqa: F401
 )

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from residuum.evaluation.metrics import Evaluation
 from residuum.files import make_folder, write_atomic
-from residuum.report import wording
 from residuum.report.page import contents
+from residuum.report.render import render
 
 __all__ = ["write_report"]
 
@@ -38,28 +37,10 @@ def write_report(
     page = contents(
         folder, run=run, history=history, evaluation=evaluation, layers=layers, totals=totals, read=read, odd=odd
     )
-    text = _environment().get_template("report.html").render(page)
+    text = render("report.html", page)
     path = folder / "report.html"
     make_folder(folder / "plots")
     for plot in page["plots"].values():
         write_atomic(folder / "plots" / f"{plot.name}.svg", plot.light)
     write_atomic(path, text)
     return path
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("residuum"),
-        autoescape=True,
-        finalize=wording.printable,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        area=wording.area,
-        extent=wording.extent,
-        number=wording.number,
-        percent=wording.percent,
-    )
-    return environment

@@ -32,6 +32,22 @@ class Stream(Protocol):
     def from_step(self, step: int) -> Iterator[Batch]: ...
 
 
+class Diverged(UserError):
+    """Training whose loss is not finite any more; the last good checkpoint was kept."""
+
+
+class Watch(Protocol):
+    """Looks on at training: it sees every step once, also where training was cut off and taken up again."""
+
+    def rewind(self, step: int) -> None:
+        """Forget what came after `step`: it is done again."""
+        ...
+
+    def after_backward(self, step: int, network: nn.Module, loss: float, error: float) -> None:
+        """Step `step` (from 1) has its gradients, and has not been taken; `error` is the batch's, in percent."""
+        ...
+
+
 @dataclass
 class Position:
     """How far training is, and the sums of the epoch under way: with weights and optimizer, all of its state."""
@@ -66,11 +82,12 @@ class Trainer:
     reporter: Reporter
     device: torch.device
     precision: torch.dtype
+    watch: Watch | None = None
 
     def train(self) -> Position:
         """Train to the end from the run's checkpoint, or from the start where it has none.
 
-        Stopped after a signal (state saved); UserError when training diverges (last good checkpoint kept).
+        Stopped after a signal (state saved); Diverged when the loss is not finite (last good checkpoint kept).
         """
         self.network.to(self.device)
         if self.recipe.channels_last:
@@ -103,12 +120,14 @@ class Trainer:
         return at
 
     def _resume(self, optimizer: torch.optim.Optimizer) -> Position:
-        if not self.run.checkpoint.exists():
-            self.run.forget_after(0)
-            return Position()
-        at = Position.restore(load_checkpoint(self.run.checkpoint, self.network, optimizer))
+        at = Position()
+        if self.run.checkpoint.exists():
+            at = Position.restore(load_checkpoint(self.run.checkpoint, self.network, optimizer))
         self.run.forget_after(at.step)
-        self.reporter.say(f"going on after step {at.step} of {self.length.steps}")
+        if self.watch is not None:
+            self.watch.rewind(at.step)
+        if at.step:
+            self.reporter.say(f"going on after step {at.step} of {self.length.steps}")
         return at
 
     def _step(self, batch: Batch, optimizer: torch.optim.Optimizer, lr: float, at: Position) -> None:
@@ -121,7 +140,7 @@ class Trainer:
         if value != value or abs(value) == float("inf"):
             names = ", ".join(shown(self.name_of(int(index))) for index in batch.indices[:8])
             more = f" and {len(batch.indices) - 8} more" if len(batch.indices) > 8 else ""
-            raise UserError(
+            raise Diverged(
                 f"training diverged: the loss of step {at.step + 1} is {value} (learning rate {lr:.3g}; pictures "
                 f"{names}{more}); the last good checkpoint was kept; use a lower learning rate (--lr)"
             )
@@ -129,6 +148,8 @@ class Trainer:
             group["lr"] = lr
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.watch is not None:
+            self.watch.after_backward(at.step + 1, self.network, value, 100.0 * wrong / len(targets))
         optimizer.step()
         at.step, at.images = at.step + 1, at.images + len(targets)
         at.loss_sum, at.wrong = at.loss_sum + value * len(targets), at.wrong + wrong
