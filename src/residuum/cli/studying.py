@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from residuum.cli.base import app
+from residuum.cli.base import Json, app, print_json
 
 
 @app.command
@@ -17,24 +18,41 @@ def study(
     data: str | None = None,
     budget: str | None = None,
     seeds: int | None = None,
+    depths: Annotated[tuple[int, ...] | None, Parameter(consume_multiple=True)] = None,
+    models: Annotated[tuple[Path, ...] | None, Parameter(consume_multiple=True)] = None,
+    set: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    val: float | None = None,
     out: Path | None = None,
     runs: Path | None = None,
-    depths: Annotated[tuple[int, ...] | None, Parameter(consume_multiple=True)] = None,
-    set: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
+    json: Json = False,
 ) -> None:
-    """Run one of the paper's experiments."""
-    from residuum.data.opening import open_for
-    from residuum.progress import Reporter
-    from residuum.studies import degradation as d
-    from residuum.studies.budget import parse_budget
-    from residuum.studies.running import Place, run_trials, steps_of
+    """One of the paper's experiments: our numbers beside the paper's, on a page. The same command goes on with it.
 
-    reporter = Reporter()
-    manifest = open_for(reporter, data, None, False)
-    place = Place(out, runs or out / "runs")
+    Args:
+        name: degradation, shortcuts, responses, gradients, identity, depth, protocols or replay.
+        data: As for `train`; by default the digits inside the package.
+        budget: All runs together: 10m, 2h (the default is 10m); or for each: full (64,000 steps), 2000steps.
+        seeds: Runs of each network.
+        depths: Layers of the networks, as in --depths 20 32 44 56.
+        models: Model files to look at, instead of training.
+        set: Change a value of the recipe, as for `train`, in every run.
+        val: Pictures (or share, below 1) held out.
+        out: The folder for the page; by default studies/NAME.
+        runs: The folder of records of finished runs; by default runs/ in --out.
+    """
+    from residuum.cli.messages import print_findings
+    from residuum.studies import study as conduct
+    from residuum.training.stop import Stopped
 
-    def trials(steps):
-        return d.trials(depths, seeds, steps, set or [])
-
-    steps = steps_of(name, parse_budget(budget), trials, manifest, place, reporter)
-    run_trials(name, trials(steps), manifest, place, reporter)
+    try:
+        findings = conduct(
+            name, data=data, budget=budget, seeds=seeds, depths=depths, models=models, settings=set, val=val, out=out,
+            runs=runs,
+        )  # fmt: skip
+    except Stopped as stop:
+        print("residuum: stopped; the same command goes on where this one was", file=sys.stderr)
+        raise SystemExit(128 + stop.signal_number) from None
+    if json:
+        print_json(findings.to_dict())
+    else:
+        print_findings(findings, out or Path("studies") / name)

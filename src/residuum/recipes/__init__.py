@@ -7,9 +7,10 @@ from residuum.recipes.debug import DEBUG
 from residuum.recipes.fast import FAST
 from residuum.recipes.paper_cifar import PAPER_CIFAR
 from residuum.recipes.paper_imagenet import PAPER_IMAGENET
+from residuum.recipes.v1_5 import V1_5
 from residuum.training.recipe import Recipe
 
-RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (FAST, PAPER_CIFAR, PAPER_IMAGENET, DEBUG)}
+RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in (FAST, PAPER_CIFAR, PAPER_IMAGENET, V1_5, DEBUG)}
 
 
 def recipe(name: str) -> Recipe:

@@ -58,7 +58,7 @@ def curves(unit: str, training: Sequence[Point] = (), validation: Sequence[Point
     def draw(palette: Palette) -> Figure:
         figure = Figure(figsize=(3.4, 2.5), facecolor=palette.paper, layout="constrained")
         axes = figure.subplots()
-        _restrain(axes, palette)
+        restrain(axes, palette)
         series = (("training", training, palette.first), ("validation", validation, palette.second))
         for name, line, colour in series:
             if line:
@@ -85,7 +85,7 @@ def reliability_diagram(bins: Sequence[Bin]) -> Draw:
         figure = Figure(figsize=(4.4, 4.2), facecolor=palette.paper, layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         for axes in (above, below):
-            _restrain(axes, palette)
+            restrain(axes, palette)
         width = bins[0].high - bins[0].low
         middle = [100 * (b.low + b.high) / 2 for b in bins]
         above.bar(middle, [100 * (b.accuracy or 0) for b in bins], width=92 * width, color=palette.first)
@@ -102,7 +102,7 @@ def reliability_diagram(bins: Sequence[Bin]) -> Draw:
     return draw
 
 
-def _restrain(axes: Axes, palette: Palette) -> None:
+def restrain(axes: Axes, palette: Palette) -> None:
     """Only what carries information: light horizontal lines, no frame, no tick marks."""
     axes.set_facecolor(palette.paper)
     axes.spines[:].set_visible(False)

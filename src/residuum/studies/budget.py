@@ -17,10 +17,16 @@ from residuum.tasks import classification
 
 FULL = 64_000
 """Iterations of the paper's CIFAR-10 runs (section 4.2)."""
+SHORTEST = 10
+"""Steps below which a run says nothing."""
 TIMED_STEPS = 3
 MARGIN = 1.1
 """What validation, reading and writing add to the steps."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class TooSmall(UserError):
+    """A budget or a machine that is too small for a run."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +57,10 @@ def parse_budget(text: str) -> Budget:
 def steps_within(seconds: float, step_seconds: Sequence[float]) -> int:
     """Steps for each run, alike, so that all of them take about `seconds`; two digits that mean something."""
     steps = seconds / (MARGIN * sum(step_seconds))
-    if steps < 10:
-        raise UserError(
+    if steps < SHORTEST:
+        raise TooSmall(
             f"this budget leaves {steps:.1f} steps for each of {len(step_seconds)} runs; give at least "
-            f"{math.ceil(10 * MARGIN * sum(step_seconds))}s, or fewer runs"
+            f"{math.ceil(SHORTEST * MARGIN * sum(step_seconds))}s, or fewer runs"
         )
     unit = 10 ** (int(math.log10(steps)) - 1)
     return int(steps // unit * unit)

@@ -79,17 +79,24 @@ def _settled(file: Path) -> list[dict[str, Any]]:
 
 
 def run_trials(
-    study: str, trials: Sequence[Trial], manifest: Manifest, place: Place, reporter: Reporter
+    study: str,
+    trials: Sequence[Trial],
+    manifest: Manifest,
+    place: Place,
+    reporter: Reporter,
+    *,
+    models: bool = False,
 ) -> list[dict[str, Any]]:
     """The records of all trials, in their order: those there are, and the others made now.
 
-    Runs that another process is at are waited for last.
+    Runs that another process is at are waited for last. `models`: their model files are needed as well.
     """
     settled = [settle_trial(trial, manifest) for trial in trials]
     found: dict[str, dict[str, Any]] = {}
     work = {each.key: each.setup.length.steps * make_plan(each.setup.spec).macs for each in settled}
     for each in settled:
-        if record := place.records.find(each.trial.label, each.key):
+        record = each.find(place.records)
+        if record and (not models or record["status"] != "finished" or each.model(place.work).exists()):
             found[each.key] = record
     if found:
         reporter.say(f"{len(found)} of {len(work)} runs are done already")
@@ -101,7 +108,7 @@ def run_trials(
             if each.key in found:
                 continue
             _say_start(each, found, work, started, done_before, reporter, waiting)
-            record = carry_out(each, study, manifest, place.work, place.records, reporter)
+            record = carry_out(each, study, manifest, place.work, place.records, reporter, again=models)
             if record is None:
                 elsewhere.append(each)
             else:

@@ -1,4 +1,4 @@
-"""A trial: one training that a study needs, done once, interrupted at will, and left as a record."""
+"""A trial: one training that a study needs - done once, interrupted at will, and left as a record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from residuum import session
 from residuum.config import changed
 from residuum.data.manifest import Manifest
 from residuum.devices import pick_device, pick_precision
-from residuum.errors import UserError, shown
 from residuum.files import make_folder
 from residuum.plan import make_plan
 from residuum.progress import Reporter
@@ -31,31 +30,30 @@ from residuum.training.setup import Setup, choose_network, settle
 try:
     import fcntl
 except ImportError:  # Windows has no flock: two processes must not share a study there
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None
 
-Measure = Callable[[Run], dict[str, Any]]
-"""What a study measures on a finished run besides its errors: JSON for the record."""
+Measure = Callable[[Run, Manifest], Any]
+"""What a study measures on a finished run besides its errors, as JSON for the record."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One training: what to call it, what is wished for, and what is measured on it.
+    """One training: what to call it, what is wished for, and what else is measured.
 
-    `measures` names what `measure` adds to the record (part of the key: another measure is another record); `watch`
-    looks on at the run in the given folder besides the curve.
+    `measures` are taken on the finished run, by name; a record that lacks one gets it from the run's model file, or
+    from training again. `watch` looks on at the run in the given folder. `tags` are for the study's tables.
     """
 
     label: str
     wishes: Wishes
-    measures: str = ""
-    measure: Measure | None = None
+    measures: Mapping[str, Measure] = field(default_factory=dict)
     watch: Callable[[Path], Watch] | None = None
     tags: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Settled:
-    """A trial on a data set: everything decided, and the key its record is found by."""
+    """A trial on a data set: everything decided, and the facts by which its record is found."""
 
     trial: Trial
     setup: Setup
@@ -65,6 +63,20 @@ class Settled:
     def key(self) -> str:
         return key_of(self.facts)
 
+    def folder(self, work: Path) -> Path:
+        """The run directory of the trial."""
+        return work / f"{self.trial.label}-{self.key[:10]}"
+
+    def model(self, work: Path) -> Path:
+        """Its model file."""
+        return Run(self.folder(work)).model
+
+    def find(self, records: Records) -> dict[str, Any] | None:
+        """The record, where there is one with all that is to be measured."""
+        found = records.find(self.trial.label, self.key)
+        whole = found and (found["status"] == "diverged" or found["measured"].keys() >= self.trial.measures.keys())
+        return found if whole else None
+
 
 def settle_trial(trial: Trial, manifest: Manifest) -> Settled:
     """Network, recipe and length of a trial, and what identifies it."""
@@ -72,43 +84,51 @@ def settle_trial(trial: Trial, manifest: Manifest) -> Settled:
     device = pick_device(wanted.device or "auto")
     name, spec = choose_network(manifest, wanted.model, dict(wanted.axes or {}), device.type == "cuda")
     setup = settle(manifest, name, spec, session.settled_recipe(wanted))
-    precision = str(pick_precision(setup.recipe.precision, device)).removeprefix("torch.")
-    counts = {part: len(indices) for part, indices in manifest.parts.items()}
+    recipe = {key: value for key, value in changed(setup.recipe).items() if key not in ("name", "precision")}
     facts = {
         "network": changed(setup.spec),
-        "recipe": {key: value for key, value in changed(setup.recipe).items() if key not in ("name", "precision")},
+        "recipe": recipe,
         "steps": setup.length.steps,
-        "precision": precision,
+        "precision": str(pick_precision(setup.recipe.precision, device)).removeprefix("torch."),
         "seed": wanted.seed or 0,
-        "data": {"digest": manifest.digest, "val": wanted.val, "counts": counts},
-        "measures": trial.measures,
+        "data": {
+            "digest": manifest.digest,
+            "val": wanted.val,
+            "counts": {part: len(indices) for part, indices in manifest.parts.items()},
+        },
     }
     return Settled(trial, setup, facts)
 
 
 def carry_out(
-    settled: Settled, study: str, manifest: Manifest, work: Path, records: Records, reporter: Reporter
+    settled: Settled,
+    study: str,
+    manifest: Manifest,
+    work: Path,
+    records: Records,
+    reporter: Reporter,
+    *,
+    again: bool = False,
 ) -> dict[str, Any] | None:
     """The record of a trial: found, or made by training, from its last checkpoint where there is one.
 
-    None where another process is at this very run. Raises `Stopped` after a signal, its state saved.
+    None where another process is at this very run. `again` trains although there is a record, unless the run is in
+    `work`. Raises `Stopped` after a signal, its state saved.
     """
-    trial, folder = settled.trial, work / f"{settled.trial.label}-{settled.key[:10]}"
-    if found := records.find(trial.label, settled.key):
-        return found
+    run = Run(settled.folder(work))
     make_folder(work)
-    with _claim(work / f".{folder.name}.lock") as claimed:
+    with _claim(work / f".{run.folder.name}.lock") as claimed:
         if not claimed:
             return None
-        if found := records.find(trial.label, settled.key):
+        found = settled.find(records)
+        if found and (not again or _over(run)):
             return found
-        run = Run(folder)
         # a process killed between its last step and the record leaves a run that only needs the record
         if not _over(run):
             _train(settled, manifest, run, reporter)
-        record = _record(settled, study, run)
+        record = _record(settled, study, run, manifest)
         records.write(record)
-        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+        shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     return record
 
 
@@ -124,12 +144,12 @@ def _train(settled: Settled, manifest: Manifest, run: Run, reporter: Reporter) -
     """Begin the run or go on with it; one that diverges is noted, not hidden."""
     wanted, trial = settled.trial.wishes, settled.trial
     make_folder(run.folder)
-    watch = Watches((Curve(run.folder / "steps.jsonl"), *([trial.watch(run.folder)] if trial.watch else [])))
-    quiet = Reporter(quiet=reporter.quiet)
+    watch = _Watches((Curve(run.folder / "steps.jsonl"), *([trial.watch(run.folder)] if trial.watch else [])))
+    own = Reporter(quiet=reporter.quiet)
     if (run.folder / "run.json").exists():
-        begun = session.resume(run.folder, manifest, Wishes(using=wanted.using), quiet)
+        begun = session.resume(run.folder, manifest, Wishes(using=wanted.using), own)
     else:
-        begun = session.begin(manifest, run.folder, wanted, quiet)
+        begun = session.begin(manifest, run.folder, wanted, own)
     assert begun is not None, "a finished run is not begun again"
     try:
         session.carry_out(begun, watch)
@@ -138,7 +158,7 @@ def _train(settled: Settled, manifest: Manifest, run: Run, reporter: Reporter) -
 
 
 @dataclass(frozen=True)
-class Watches:
+class _Watches:
     """Several watches as one."""
 
     all: tuple[Watch, ...]
@@ -152,12 +172,10 @@ class Watches:
             watch.after_backward(step, network, loss, error)
 
 
-def _record(settled: Settled, study: str, run: Run) -> dict[str, Any]:
+def _record(settled: Settled, study: str, run: Run, manifest: Manifest) -> dict[str, Any]:
     facts, trial = run.read(), settled.trial
     plan = make_plan(settled.setup.spec)
-    diverged = facts["status"] != "finished"
-    history = run.history()
-    time = facts.get("time") or {"seconds": history[-1]["seconds"] if history else 0.0}
+    finished, history = facts["status"] == "finished", run.history()
     results = {
         part: {name: result[name] for name in ("images", "correct_top1", "top1_error", "loss")}
         | {"protocol": result["protocol"] | {"data": Path(result["protocol"]["data"]).name}}
@@ -168,22 +186,21 @@ def _record(settled: Settled, study: str, run: Run) -> dict[str, Any]:
         "key": settled.key,
         "study": study,
         "label": trial.label,
-        "status": "diverged" if diverged else "finished",
+        "status": "finished" if finished else "diverged",
         "trial": settled.facts,
         "name": settled.setup.name,
         "recipe_name": settled.setup.recipe.name,
-        "tags": dict(trial.tags),
         "parameters": plan.parameters,
         "macs": plan.macs,
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": ["residuum", *sys.argv[1:]],
         "environment": facts["environment"],
         "created": facts["created"],
         "finished": facts.get("finished") or _now(),
-        "time": time,
+        "time": facts.get("time") or {"seconds": history[-1]["seconds"] if history else 0.0},
         "history": history,
         "curve": Curve(run.folder / "steps.jsonl").points(),
         "results": results,
-        "measured": trial.measure(run) if trial.measure and not diverged else {},
+        "measured": {name: measure(run, manifest) for name, measure in trial.measures.items()} if finished else {},
     }
 
 
@@ -192,14 +209,12 @@ def _claim(path: Path) -> Iterator[bool]:
     """Whether this process may do the run: others that share the folder do other runs. Ends with the process."""
     handle: IO[str] = path.open("w")
     try:
-        if fcntl is None:
-            yield True
-            return
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-            return
+        if fcntl is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
         yield True
         path.unlink(missing_ok=True)
     finally:
@@ -208,9 +223,3 @@ def _claim(path: Path) -> Iterator[bool]:
 
 def _now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def refuse_unfit(manifest: Manifest, study: str) -> None:
-    """Studies compare errors on held-out pictures: there must be some."""
-    if "val" not in manifest.parts:
-        raise UserError(f"{shown(manifest.argument)} has no validation part for the study {study}; give --val")

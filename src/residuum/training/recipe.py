@@ -33,6 +33,15 @@ class OneCycle:
 
 
 @dataclass(frozen=True)
+class Cosine:
+    """Linear rise over the `warmup` fraction of the run, then half a cosine down to 0 (Loshchilov and Hutter 2017)."""
+
+    warmup: float = 0.05
+    kind: Literal["cosine"] = "cosine"
+    __pydantic_config__ = STRICT
+
+
+@dataclass(frozen=True)
 class WarmUp:
     """A lower rate until the training error is below `until_error` percent (section 4.2: ResNet-110)."""
 
@@ -85,7 +94,7 @@ class Recipe:
     batch_size: int = 128
     smallest_batch: int = 0
     optimizer: SGD = field(default_factory=SGD)
-    schedule: OneCycle | Drops | Plateau = field(default_factory=OneCycle)
+    schedule: OneCycle | Cosine | Drops | Plateau = field(default_factory=OneCycle)
     label_smoothing: float = 0.0
     augment: Augment = field(default_factory=Augment)
     resolution: tuple[tuple[float, float], ...] = ()

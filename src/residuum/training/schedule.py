@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from residuum.training.recipe import Drops, OneCycle, Plateau, Recipe
+from residuum.training.recipe import Cosine, Drops, OneCycle, Plateau, Recipe
 
 WARMUP_WINDOW = 50
 """Steps over which the training error is averaged to decide that warm-up is over."""
@@ -59,6 +60,9 @@ def learning_rate(recipe: Recipe, step: int, steps: int, progress: Progress) -> 
         # the middle of the step, so that neither the first nor the last step is wasted at 0
         at, rise = step + 0.5, schedule.warmup * steps
         return lr * (at / rise if at < rise else (steps - at) / (steps - rise))
+    if isinstance(schedule, Cosine):
+        at, rise = step + 0.5, schedule.warmup * steps
+        return lr * (at / rise if at < rise else (1 + math.cos(math.pi * (at - rise) / (steps - rise))) / 2)
     if isinstance(schedule, Plateau):
         return lr * schedule.factor**progress.drops
     if schedule.warmup and not progress.warm:

@@ -1,0 +1,97 @@
+"""Figures that several studies draw: lines over iterations, layers or depth, in the colours of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from residuum.report.plots import Draw, Palette, restrain
+
+Tone = Literal["first", "second"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a panel: its points, tone, how strong it is (0..1), and whether it is the thin or the bold kind.
+
+    Lines of one label share a place in the legend.
+    """
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    tone: Tone = "first"
+    strength: float = 1.0
+    thin: bool = False
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes."""
+
+    title: str
+    lines: Sequence[Line]
+    xlabel: str
+    ylabel: str = ""
+    log_x: bool = False
+    log_y: bool = False
+    top: float | None = None
+
+
+def panels(*shown: Panel, height: float = 3.4) -> Draw:
+    """Panels side by side on a common scale of y."""
+
+    def draw(palette: Palette) -> Figure:
+        figure = Figure(figsize=(4.4 * len(shown), height), facecolor=palette.paper, layout="constrained")
+        grid = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+        for axes, panel in zip(grid, shown, strict=True):
+            _panel(axes, panel, palette)
+        return figure
+
+    return draw
+
+
+def _panel(axes: Axes, panel: Panel, palette: Palette) -> None:
+    restrain(axes, palette)
+    named: set[str] = set()
+    for line in panel.lines:
+        axes.plot(
+            line.x,
+            line.y,
+            color=_blend(getattr(palette, line.tone), palette.paper, line.strength),
+            linewidth=0.9 if line.thin else 1.8,
+            alpha=0.75 if line.thin else 1.0,
+            linestyle=(0, (4, 2)) if line.dashed else "-",
+            marker="o" if len(line.x) < 3 else "",
+            label=line.label if line.label not in named else "_again",
+        )
+        named.add(line.label)
+    if panel.log_x:
+        axes.set_xscale("log")
+    if panel.log_y:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(0, panel.top)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    axes.set_title(panel.title, loc="left", fontsize=10, color=palette.ink)
+    axes.set_xlabel(panel.xlabel, color=palette.muted, fontsize=9)
+    axes.set_ylabel(panel.ylabel, color=palette.muted, fontsize=9)
+    if len(named) > 1:
+        axes.legend(frameon=False, fontsize=8.5, labelcolor=palette.ink)
+
+
+def _blend(colour: str, paper: str, strength: float) -> tuple[float, float, float]:
+    r, g, b = (strength * c + (1 - strength) * p for c, p in zip(to_rgb(colour), to_rgb(paper), strict=True))
+    return r, g, b
+
+
+def strengths(count: int) -> list[float]:
+    """Shades for `count` lines, the last the strongest."""
+    return [1.0] if count == 1 else [0.4 + 0.6 * i / (count - 1) for i in range(count)]

@@ -1,0 +1,117 @@
+"""Shortcuts: none, A, B, C and D on one network (Table 3)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from residuum.session import Wishes
+from residuum.studies import paper
+from residuum.studies.figures import Line, Panel, panels, strengths
+from residuum.studies.findings import (
+    MISSING,
+    Figure,
+    Findings,
+    Table,
+    held_out_error,
+    mean_and_spread,
+    protocol_of,
+    training_error,
+)
+from residuum.studies.request import Request
+from residuum.studies.trial import Trial
+
+OPTIONS = {
+    "none": "no shortcut (plain)",
+    "A": "A: zero channels, no parameters",
+    "B": "B: projection where shapes change",
+    "C": "C: projection everywhere",
+    "D": "D: average pool, then projection",
+}
+TITLE = "Shortcuts: how should x reach the shape of F(x)?"
+QUESTION = (
+    "The paper finds A a little worse than B and B than C on ImageNet, and all of them far better than no shortcut, "
+    "so projections are not essential. Every option is trained here on the same pictures in the same order."
+)
+
+
+def trials(depth: int, request: Request, steps: int) -> list[Trial]:
+    """Every option and seed."""
+    return [
+        Trial(
+            f"{'plain' if option == 'none' else 'resnet'}{depth}{'' if option in ('none', 'A') else option}"
+            f"-{steps}steps-seed{seed}",
+            Wishes(
+                model="resnet20",
+                axes={"depth": depth, "shortcut": option},
+                recipe="paper-cifar",
+                steps=steps,
+                seed=seed,
+                val=request.val,
+                settings=request.settings,
+            ),
+            tags={"option": option, "seed": seed},
+        )
+        for seed in range(request.seeds)
+        for option in OPTIONS
+    ]
+
+
+def conduct(request: Request) -> Findings:
+    """Train what is missing and put the options side by side."""
+    depth = request.depths[0]
+    records, steps = request.trained(lambda steps: trials(depth, request, steps))
+    groups: dict[str, list[dict[str, Any]]] = {option: [] for option in OPTIONS}
+    for trial, record in zip(trials(depth, request, steps), records, strict=True):
+        groups[trial.tags["option"]].append(record)
+    rows, means = [], {}
+    for option, name in OPTIONS.items():
+        group = groups[option]
+        train = [e for e in map(training_error, group) if e is not None]
+        val = [e for e in map(held_out_error, group) if e is not None]
+        if val:
+            means[option] = sum(val) / len(val)
+        failed = f" ({len(group) - len(train)} of {len(group)} diverged)" if len(train) < len(group) else ""
+        rows.append(
+            (
+                name,
+                f"{group[0]['parameters']:,}",
+                f"{group[0]['macs']:,}",
+                mean_and_spread(train) + failed,
+                mean_and_spread(val),
+                paper.SHORTCUTS.get(option, MISSING),
+            )
+        )
+    columns = (
+        "shortcut", "#parameters", "#multiply-adds", "#training error (%)", "#validation error (%)",
+        "#paper, 34 layers on ImageNet, top-1 / top-5 (%)",
+    )  # fmt: skip
+    order = ", ".join(f"{option} {means[option]:.2f}%" for option in sorted(means, key=means.__getitem__))
+    return Findings(
+        study="shortcuts",
+        title=TITLE,
+        question=QUESTION,
+        answer=f"Mean validation error of {depth} layers, lowest first: {order}." if means else "Every run diverged.",
+        tables=(Table(f"{depth} layers, mean ± s.d. over seeds", columns, tuple(rows)),),
+        figures=(_curves(groups),),
+        protocol=protocol_of(records, request.budget.text),
+        notes=("Differences smaller than the spread over seeds are not told apart by these runs.",),
+        records=tuple(records),
+    )
+
+
+def _curves(groups: dict[str, list[dict[str, Any]]]) -> Figure:
+    shades = dict(zip((o for o in OPTIONS if o != "none"), strengths(len(OPTIONS) - 1), strict=True))
+    lines = [
+        Line(
+            "no shortcut" if option == "none" else option,
+            [p["step"] for p in record["curve"]],
+            [p["train_error"] for p in record["curve"]],
+            "second" if option == "none" else "first",
+            shades.get(option, 1.0),
+            thin=True,
+        )
+        for option, group in groups.items()
+        for record in group
+    ]
+    panel = Panel("", lines, "iteration", "training error (%)", top=80)
+    return Figure("curves", "Training error by iteration, one line for each seed.", panels(panel, height=3.8))
