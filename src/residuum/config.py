@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from residuum.errors import UserError, nearest, shown
 
@@ -73,9 +73,17 @@ def changed(value: Any) -> dict[str, Any]:
 def _changed(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         name = {"part": type(value).__name__} if isinstance(value, Part) else {}
-        kept = ((field.name, getattr(value, field.name)) for field in fields(value) if not _at_default(value, field))
-        return name | {field: _changed(inner) for field, inner in kept}
+        tags = _tags(type(value))
+        kept = [f.name for f in fields(value) if f.name in tags or not _at_default(value, f)]
+        return name | {field: _changed(getattr(value, field)) for field in kept}
     return [_changed(v) for v in value] if isinstance(value, (list, tuple)) else _plain(value)
+
+
+@cache
+def _tags(kind: type) -> frozenset[str]:
+    """Fields that can have one value only: they tell the alternatives of a union apart."""
+    hints = get_type_hints(kind)
+    return frozenset(name for name, hint in hints.items() if get_origin(hint) is Literal and len(get_args(hint)) == 1)
 
 
 def _at_default(value: Any, field: Field[Any]) -> bool:

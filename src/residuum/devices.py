@@ -24,10 +24,11 @@ def pick_device(name: str) -> torch.device:
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """ "auto" is bfloat16 where it is the faster one: on GPUs that compute in it, and on processors with AMX tiles.
+    """ "auto" is bfloat16 where it is the faster one: on GPUs that compute in it, on processors with AMX tiles, and on
+    AMD's with AVX512-BF16.
 
-    Elsewhere on CPUs it is emulated, or (AVX512-BF16 without AMX) slower than float32 in the convolutions' backward
-    pass: docs/results.md has the figures.
+    Intel's AVX512-BF16 without AMX is slower than float32 in the convolutions' backward pass, and elsewhere bfloat16 is
+    emulated: docs/results.md has the figures.
     """
     if name == "float32":
         return torch.float32
@@ -35,7 +36,12 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
         return torch.bfloat16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    return torch.bfloat16 if device.type == "cpu" and torch.cpu._is_amx_tile_supported() else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and _fast_bfloat16() else torch.float32
+
+
+def _fast_bfloat16() -> bool:
+    amd = _cpu_info("vendor_id") == "AuthenticAMD"
+    return torch.cpu._is_amx_tile_supported() or (amd and torch.cpu._is_avx512_bf16_supported())
 
 
 def describe_environment(device: torch.device, precision: torch.dtype) -> dict[str, str]:
@@ -57,9 +63,14 @@ def describe_environment(device: torch.device, precision: torch.dtype) -> dict[s
 
 
 def _processor() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _cpu_info(field: str) -> str:
+    """A field of the first processor as Linux tells it; elsewhere nothing."""
     info = Path("/proc/cpuinfo")
     if info.exists():
         for line in info.read_text().splitlines():
-            if line.startswith("model name"):
+            if line.startswith(field):
                 return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return ""

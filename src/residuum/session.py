@@ -96,7 +96,8 @@ def begin(data: str | Manifest, out: Path | None, wanted: Wishes, reporter: Repo
     device = pick_device(wanted.device or "auto")
     manifest = data if isinstance(data, Manifest) else open_for(reporter, data, wanted.val, wanted.allow_bad)
     name, spec = choose_network(manifest, wanted.model, dict(wanted.axes or {}), device.type == "cuda")
-    setup = settle(manifest, name, spec, recipe)
+    with reporter.track("averaging pictures", "pictures") as update:
+        setup = settle(manifest, name, spec, recipe, update)
     plan = make_plan(setup.spec)
     make_network(plan, device="meta")  # what cannot be built leaves no run behind
     folder = out if out is not None else _new_folder(f"{name}-{Path(manifest.argument).name or 'data'}")
@@ -163,7 +164,9 @@ def resume(folder: Path, data: str | Manifest | None, wanted: Wishes, reporter: 
             f"give the same data, or begin a new run with --out"
         )
     recipe = from_dict(Recipe, facts["recipe"], shown(folder / "run.json"))
-    setup = replace(settle(manifest, facts["name"], spec, recipe), recipe=recipe, length=Length(**facts["length"]))
+    with reporter.track("averaging pictures", "pictures") as update:
+        setup = settle(manifest, facts["name"], spec, recipe, update)
+    setup = replace(setup, recipe=recipe, length=Length(**facts["length"]))
     facts["status"] = "running"
     run.write(facts)
     return Session(run, setup, manifest, facts, device, precision, reporter)
@@ -211,7 +214,7 @@ def _device_type(facts: dict[str, Any]) -> str:
     return device if device in ("cpu", "mps") else "cuda"
 
 
-def carry_out(session: Session, watch: Watch | None = None) -> Run:
+def carry_out(session: Session, watch: Watch | None = None, *, report: bool = True) -> Run:
     """Train to the end, evaluate, and write model file, report and results. Raises as `Trainer.train` does."""
     session.reporter.log = session.run.log
     network = _network(session)
@@ -237,7 +240,8 @@ def carry_out(session: Session, watch: Watch | None = None) -> Run:
         },
     }
     _save_model(session, network, list(results.values()))
-    _write_report(session, evaluations[quoted] if quoted else None)
+    if report:
+        _write_report(session, evaluations[quoted] if quoted else None)
     session.run.write(session.facts)
     for part, result in results.items():
         session.reporter.say(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from residuum.recipes.paper_cifar import PAPER_CIFAR
-from residuum.training.recipe import SGD, Drops, OneCycle, Plateau, Recipe, WarmUp, fit
+from residuum.training.recipe import SGD, Cosine, Drops, OneCycle, Plateau, Recipe, WarmUp, fit
 from residuum.training.schedule import Progress, learning_rate
 
 COLD = Progress()
@@ -40,6 +40,19 @@ def test_one_cycle_is_two_straight_lines_with_mean_half_the_peak(steps: int, ris
         expected = middle / rise if middle < rise else (steps - middle) / (steps - rise)
         assert rate == pytest.approx(lr * expected, rel=1e-9)
     assert sum(rates) / steps == pytest.approx(lr / 2, rel=1e-9)
+
+
+@given(steps=st.integers(2, 300), rise=st.integers(0, 299), lr=st.floats(1e-3, 10))
+def test_cosine_rises_in_a_line_and_falls_in_half_a_wave(steps: int, rise: int, lr: float) -> None:
+    rise = min(rise, steps - 1)
+    recipe = Recipe("r", steps=1, optimizer=SGD(lr=lr), schedule=Cosine(warmup=rise / steps))
+    rates = [learning_rate(recipe, step, steps, COLD) for step in range(steps)]
+    assert all(0 < rate <= lr * (1 + 1e-12) for rate in rates)
+    assert rates[:rise] == pytest.approx([lr * (step + 0.5) / rise for step in range(rise)], rel=1e-9)
+    # a half wave is as far above its middle at one end as below it at the other
+    falling = rates[rise:]
+    assert [a + b for a, b in zip(falling, reversed(falling), strict=True)] == pytest.approx([lr] * len(falling))
+    assert all(a > b for a, b in pairwise(falling))
 
 
 def test_the_paper_drops_at_32k_and_48k_of_64k_iterations() -> None:
@@ -106,7 +119,7 @@ def test_a_falling_error_never_drops_the_rate(errors: list[float]) -> None:
 @given(
     steps=st.lists(st.floats(0, 100), max_size=30),
     epochs=st.lists(st.floats(0, 100), max_size=30),
-    schedule=st.sampled_from([Plateau(), Drops(warmup=WarmUp()), OneCycle()]),
+    schedule=st.sampled_from([Plateau(), Drops(warmup=WarmUp()), OneCycle(), Cosine()]),
 )
 def test_what_a_schedule_remembers_survives_json(steps: list[float], epochs: list[float], schedule) -> None:
     recipe, progress = Recipe("r", steps=100, schedule=schedule), Progress()

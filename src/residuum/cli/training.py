@@ -38,7 +38,7 @@ def train(
     Args:
         data: Class folders (perhaps in train/, val/, test/), digits, cifar10:PATH, cifar100:PATH, mnist:PATH, csv:FILE.
         model: A network of `residuum models`; by default chosen from the data.
-        recipe: fast (default), paper-cifar, paper-imagenet or debug.
+        recipe: fast (default), paper-cifar, paper-imagenet, v1-5 or debug.
         out: The run directory to make; by default runs/MODEL-DATA.
         resume: Go on with this run from its last checkpoint.
         epochs: Length in passes over the training pictures.

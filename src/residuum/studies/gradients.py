@@ -93,7 +93,7 @@ def conduct(request: Request) -> Findings:
         protocol=(("learning rate", RATE.split("=")[1]), *protocol_of(records, request.budget.text)),
         notes=(
             "The norm is that of the gradient of one batch's loss with respect to a convolution's weights. Without "
-            "batch norm the first weights are still He's, meant for plain networks: residual sums then grow with depth.",
+            "batch norm the first weights are still those meant for plain networks: residual sums grow with depth.",
         ),
         records=tuple(records),
     )

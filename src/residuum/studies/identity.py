@@ -20,7 +20,7 @@ RATE = 1e-3
 TARGET = 0.01
 LONGEST = 100
 """Epochs after which an attempt is given up."""
-TITLE = "Identity: learning nothing is easier than learning to copy"
+TITLE = "Identity: is nothing easier to learn than a copy?"
 QUESTION = (
     "A 3x3 convolution is to map pictures of noise to themselves (L1 loss, Adam, He initialisation). Without a "
     "shortcut it must learn the identity; with one, y = F(x) + x, it must learn zero. The paper's hypothesis is that "

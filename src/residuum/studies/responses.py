@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from residuum.studies.request import Request
 
 PICTURES = 1000
 """Held-out pictures on which responses are measured at most, the first ones."""
-TITLE = "Layer responses: residual functions are small"
+TITLE = "Layer responses: are residual functions small?"
 QUESTION = (
     "If shortcuts make the identity the starting point, the residual functions should be close to zero: the paper "
     "measures the standard deviation of every layer's response, after batch norm and before the non-linearity or "
@@ -132,7 +132,7 @@ def _findings(
     columns = ("network", "#convolutions", "#seeds", "#mean std", "#median", "#lowest", "#highest")
     note = "Over all convolutions but the first, which has no shortcut; mean ± s.d. over seeds where there are several."
     average = {name: statistics.fmean(values) for name, values in inner.items()}
-    answer = "Mean response: " + ", ".join(f"{name} {average[name]:.3f}" for name in sorted(average)) + "."
+    answer = "Mean response: " + ", ".join(f"{name} {average[name]:.3f}" for name in _ordered(average)) + "."
     return Findings(
         study="responses",
         title=TITLE,
@@ -148,8 +148,13 @@ def _findings(
     )
 
 
+def _ordered(names: Iterable[str]) -> list[str]:
+    """Plain before residual, shallow before deep."""
+    return sorted(names, key=lambda name: (name.split("-")[0], int(name.split("-")[1])))
+
+
 def _figure(mean: dict[str, list[float]]) -> Figure:
-    names = sorted(mean, key=lambda name: (name.split("-")[0], int(name.split("-")[1])))
+    names = _ordered(mean)
     shades = {}
     for kind in ("plain", "residual"):
         kin = [name for name in names if name.startswith(kind)]

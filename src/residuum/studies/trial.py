@@ -152,7 +152,7 @@ def _train(settled: Settled, manifest: Manifest, run: Run, reporter: Reporter) -
         begun = session.begin(manifest, run.folder, wanted, own)
     assert begun is not None, "a finished run is not begun again"
     try:
-        session.carry_out(begun, watch)
+        session.carry_out(begun, watch, report=False)
     except Diverged as error:
         reporter.say(f"{trial.label}: {error}")
 
