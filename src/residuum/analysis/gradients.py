@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -50,6 +51,9 @@ class GradientWatch:
             with self.file.open("a") as file:
                 file.write(json.dumps({"step": step, "loss": loss, "norms": norms}) + "\n")
 
-    def rows(self) -> list[dict]:
+    def after_epoch(self, row: dict[str, Any]) -> None:
+        """Nothing: gradients are of steps."""
+
+    def rows(self) -> list[dict[str, Any]]:
         """What was written: {"step", "loss", "norms": {layer: norm}}."""
         return [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []

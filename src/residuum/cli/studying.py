@@ -55,4 +55,4 @@ def study(
     if json:
         print_json(findings.to_dict())
     else:
-        print_findings(findings, out or Path("studies") / name)
+        print_findings(findings, (out or Path("studies") / name) / "study.html")

@@ -29,6 +29,9 @@ class Curve:
         with self.file.open("a") as file:
             file.write(json.dumps([step, loss, error]) + "\n")
 
+    def after_epoch(self, row: dict[str, Any]) -> None:
+        """Nothing: epochs are in metrics.jsonl."""
+
     def _lines(self) -> list[str]:
         return self.file.read_text().splitlines() if self.file.exists() else []
 

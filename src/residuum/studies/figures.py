@@ -30,6 +30,7 @@ class Line:
     strength: float = 1.0
     thin: bool = False
     dashed: bool = False
+    points: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,9 @@ def _panel(axes: Axes, panel: Panel, palette: Palette) -> None:
             color=_blend(getattr(palette, line.tone), palette.paper, line.strength),
             linewidth=0.9 if line.thin else 1.8,
             alpha=0.75 if line.thin else 1.0,
-            linestyle=(0, (4, 2)) if line.dashed else "-",
-            marker="o" if len(line.x) < 3 else "",
+            linestyle="" if line.points else (0, (4, 2)) if line.dashed else "-",
+            marker="o" if line.points or len(line.x) < 3 else "",
+            markersize=4,
             label=line.label if line.label not in named else "_again",
         )
         named.add(line.label)

@@ -104,14 +104,14 @@ class Findings:
             "runs": [record | {"curve": None, "history": None} for record in self.records],
         }
 
-    def write(self, out: Path) -> Path:
-        """study.html, study.md and plots/ in the folder; returns the page."""
+    def write(self, out: Path, name: str = "study") -> Path:
+        """NAME.html, NAME.md and plots/ in the folder; returns the page."""
         plots = [figure.plot() for figure in self.figures]
         make_folder(out / "plots")
         for plot in plots:
             write_atomic(out / "plots" / f"{plot.name}.svg", plot.light)
-        write_atomic(out / "study.md", self._markdown(plots))
-        page = out / "study.html"
+        write_atomic(out / f"{name}.md", self._markdown(plots))
+        page = out / f"{name}.html"
         write_atomic(page, render("study.html", {"findings": self, "plots": plots}))
         return page
 

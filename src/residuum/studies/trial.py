@@ -171,6 +171,10 @@ class _Watches:
         for watch in self.all:
             watch.after_backward(step, network, loss, error)
 
+    def after_epoch(self, row: dict[str, Any]) -> None:
+        for watch in self.all:
+            watch.after_epoch(row)
+
 
 def _record(settled: Settled, study: str, run: Run, manifest: Manifest) -> dict[str, Any]:
     facts, trial = run.read(), settled.trial

@@ -47,6 +47,10 @@ class Watch(Protocol):
         """Step `step` (from 1) has its gradients, and has not been taken; `error` is the batch's, in percent."""
         ...
 
+    def after_epoch(self, row: dict[str, Any]) -> None:
+        """An epoch has ended with this line of metrics.jsonl; an exception from here ends the training."""
+        ...
+
 
 @dataclass
 class Position:
@@ -174,6 +178,8 @@ class Trainer:
             "val_top1_error": summary["top1_error"] if summary else None,
         }
         self.run.append(row)
+        if self.watch is not None:
+            self.watch.after_epoch(row)
         at.schedule.after_epoch(self.recipe, summary["top1_error"] if summary else train_error)
         held_out = f"  val error {row['val_top1_error']:.2f}%" if summary else ""
         left = duration(at.total_seconds / at.step * (self.length.steps - at.step))
