@@ -62,10 +62,12 @@ def test_shorter_side_boxes_are_windows_of_the_scaled_picture(height: int, width
     left, top, right, bottom = random_box(height, width, (224, 200), Augment(shorter_side=(256, 480)), chance)
     assert 0 <= left < right <= width
     assert 0 <= top < bottom <= height
-    side = 224 * min(height, width) / (bottom - top)
-    assert 256 - 1e-6 <= side <= 480 + 1e-6
-    assert side == pytest.approx(round(side), abs=1e-6)
-    assert (right - left) / (bottom - top) == pytest.approx(200 / 224, rel=1e-6)
+    new_height, new_width = round(224 * height / (bottom - top)), round(200 * width / (right - left))
+    side = min(new_height, new_width)
+    assert 256 <= side <= 480
+    assert max(new_height, new_width) == side * max(height, width) // min(height, width)
+    for place in (left * new_width / width, top * new_height / height):
+        assert place == pytest.approx(round(place), abs=1e-6)
 
 
 def test_every_shorter_side_of_the_range_occurs() -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from residuum.data.decoding import MAX_PIXELS, Unreadable, as_channels, decode, decode_native, is_picture_name
+from residuum.data.decoding import MAX_PIXELS, Unreadable, as_channels, decode, decode_native, is_picture_name, size_of
 from residuum.errors import UserError
 
 Noise = Callable[..., np.ndarray]
@@ -90,6 +90,28 @@ def test_exif_orientation_is_applied(orientation: int, form: str) -> None:
     got = decode(encoded(stored, form, exif=exif, **options), 3)
     assert got.shape == quarters.shape
     assert np.abs(got.astype(int) - quarters).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF", "WEBP", "GIF", "BMP", "PPM"])
+def test_the_header_tells_the_size_of_the_decoded_picture(
+    orientation: int, form: str, noise: Noise, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / "picture"
+    file.write_bytes(encoded(Image.fromarray(noise(7, 5)), form, exif=exif))
+    assert size_of(file) == decode(file, 3).shape[:2]
+    for content, reason in (
+        (b"", "not a picture"),
+        (b"<html>", "HTML"),
+        (file.read_bytes()[:6], "truncated|damaged|not a"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(Unreadable, match=reason):
+            size_of(file)
+    with pytest.raises(Unreadable, match="cannot be read: No such file"):
+        size_of(tmp_path / "missing.png")
 
 
 def test_damaged_exif_means_no_orientation(noise: Noise) -> None:

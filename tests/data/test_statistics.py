@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,21 @@ def test_mean_picture(manifest: Manifest) -> None:
     assert got.dtype == np.float32
     expected = pixels(manifest, "train", (16, 16), 3).mean(0).transpose(2, 0, 1)
     np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+def test_the_mean_picture_of_a_large_part_is_that_of_a_fixed_sample(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    p = Preprocessing((16, 16), 16, 3, (0.0,) * 3, (1.0,) * 3, per_pixel=True)
+    told: list[tuple[int, int]] = []
+    mean_picture(manifest, "train", p, lambda done, total: told.append((done, total)))
+    assert told[-1] == (18, 18)
+    monkeypatch.setattr(module, "MEAN_SAMPLE", 5)
+    sampled = mean_picture(manifest, "train", p)
+    np.testing.assert_array_equal(sampled, mean_picture(manifest, "train", p))
+    views = pixels(manifest, "train", (16, 16), 3).transpose(0, 3, 1, 2)
+    chosen = [five for five in combinations(range(18), 5) if np.abs(views[list(five)].mean(0) - sampled).max() < 1e-6]
+    assert len(chosen) == 1
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from residuum.config import to_dict
 from residuum.data.batches import EvalBatches
 from residuum.data.manifest import Manifest
+from residuum.data.preprocessing import Preprocessing
 from residuum.evaluation.metrics import Evaluation
+from residuum.evaluation.protocols import choose_protocol, record
 from residuum.nets.ops import dense_format
 
 
@@ -21,6 +24,23 @@ def logits_of(network: nn.Module, inputs: torch.Tensor, precision: torch.dtype =
     network.eval()
     with torch.inference_mode(), torch.autocast(device.type, precision, enabled=precision != torch.float32):
         return network(inputs.to(device).contiguous(memory_format=dense_format(inputs))).float().cpu()
+
+
+def all_logits(
+    network: nn.Module,
+    batches: EvalBatches,
+    precision: torch.dtype = torch.float32,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Logits (N, K) float32 of every picture of the batches, in their order."""
+    found, done = [], 0
+    for batch in batches:
+        logits = logits_of(network, batch.inputs, precision)[batch.mask]
+        found.append(logits.numpy())
+        done += len(logits)
+        if progress:
+            progress(done, batches.pictures)
+    return np.concatenate(found)
 
 
 def evaluate_network(
@@ -33,38 +53,24 @@ def evaluate_network(
     *,
     labels: np.ndarray | None = None,
     precision: torch.dtype = torch.float32,
+    temperature: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """What the network says about the pictures `indices` of a manifest, in that order.
 
-    `labels` (N,) index `classes`; by default they are the manifest's own.
+    `labels` (N,) index `classes`; by default they are the manifest's own. Logits are divided by the `temperature`.
     """
-    found = []
-    done = 0
-    for batch in batches:
-        logits = logits_of(network, batch.inputs, precision)[batch.mask]
-        found.append(logits.numpy())
-        done += len(logits)
-        if progress:
-            progress(done, len(indices))
+    logits = all_logits(network, batches, precision, progress)
     return Evaluation.from_logits(
         classes=tuple(classes),
         names=tuple(manifest.names[i] for i in indices),
         indices=np.asarray(indices),
         labels=manifest.labels[indices] if labels is None else labels,
-        logits=np.concatenate(found),
+        logits=logits.astype(np.float64) / temperature,
         protocol=protocol,
     )
 
 
-def protocol_of(manifest: Manifest, split: str, view: dict[str, Any]) -> dict[str, Any]:
+def protocol_of(manifest: Manifest, split: str, view: dict[str, Any], temperature: float = 1.0) -> dict[str, Any]:
     """How a number is made, in full; stored with it. One view of each picture, its centre."""
-    return {
-        "name": "center",
-        "data": manifest.argument,
-        "data_digest": manifest.digest,
-        "split": split,
-        "view": {key: view[key] for key in ("resize", "size", "channels")},
-        "precision": "float32",
-        "backend": "torch",
-    }
+    return to_dict(record(choose_protocol("center", Preprocessing.from_dict(view)), manifest, split, temperature))

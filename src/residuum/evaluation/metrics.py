@@ -16,6 +16,7 @@ from sklearn.metrics import roc_auc_score
 
 from residuum.errors import UserError, shown
 from residuum.evaluation.calibration import calibration_error
+from residuum.evaluation.costs import cheapest, mean_cost
 
 FIGURES = ("precision", "recall", "f1", "sensitivity", "specificity", "auc")
 TOP = 5
@@ -41,6 +42,8 @@ class Evaluation:
     """(N,) float64, cross-entropy in nats."""
     protocol: dict[str, Any]
     """How it was measured, in full: data, split, view, precision, backend, ..."""
+    costs: np.ndarray | None = None
+    """(K, K) float64, the price of taking the class of the row for that of the column; None: mistakes cost alike."""
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -58,13 +61,7 @@ class Evaluation:
         protocol: dict[str, Any],
     ) -> Self:
         """Softmax and cross-entropy of (N, K) logits, in float64; UserError where a logit is not finite."""
-        bad = np.flatnonzero(~np.isfinite(logits).all(axis=1))
-        if len(bad):
-            raise UserError(
-                f"The network's output is not a finite number for {len(bad)} of {len(logits)} pictures, "
-                f"first for {shown(names[bad[0]])}; its weights have probably diverged: "
-                "train again with a lower learning rate."
-            )
+        _refuse_not_finite(names, logits)
         labels = labels.astype(np.int64)
         # one float64 array, reworked in place: at 50,000 x 1,000 each copy would be 400 MB
         work = logits.astype(np.float64)
@@ -83,9 +80,39 @@ class Evaluation:
             protocol=protocol,
         )
 
+    @classmethod
+    def from_probabilities(
+        cls,
+        classes: tuple[str, ...],
+        names: tuple[str, ...],
+        indices: np.ndarray,
+        labels: np.ndarray,
+        probabilities: np.ndarray,
+        protocol: dict[str, Any],
+    ) -> Self:
+        """The cross-entropy -log p of averaged probabilities (N, K); UserError where one is not finite.
+
+        A probability of 0, which only rounding can make, counts as the smallest normal number: a loss of 708.4.
+        """
+        _refuse_not_finite(names, probabilities)
+        labels = labels.astype(np.int64)
+        probabilities = probabilities.astype(np.float64)
+        of_label = probabilities[np.arange(len(labels)), labels]
+        return cls(
+            classes=tuple(classes),
+            names=tuple(names),
+            indices=indices.astype(np.int64),
+            labels=labels,
+            probabilities=probabilities,
+            losses=-np.log(np.maximum(of_label, np.finfo(np.float64).tiny)),
+            protocol=protocol,
+        )
+
     @cached_property
     def predicted(self) -> np.ndarray:
-        """(N,) int64, the class of highest probability; of equal ones the lowest index."""
+        """(N,) int64, the class of highest probability or, with costs, of lowest expected cost; the first of equals."""
+        if self.costs is not None:
+            return cheapest(self.probabilities, self.costs)
         return self.probabilities.argmax(axis=1)
 
     def correct(self, k: int) -> int:
@@ -128,6 +155,20 @@ class Evaluation:
     def _auc(self, c: int) -> float:
         return float(roc_auc_score(self.labels == c, np.ascontiguousarray(self.probabilities[:, c])))
 
+    def _cost_summary(self) -> dict[str, Any] | None:
+        """What decisions cost: those of lowest expected cost, and the most probable classes beside them."""
+        if self.costs is None:
+            return None
+        probable = self.probabilities.argmax(axis=1)
+        wrong = int((self.predicted != self.labels).sum())
+        return {
+            "rule": "minimum expected cost",
+            "mean_cost": mean_cost(self.labels, self.predicted, self.costs),
+            "wrong": wrong,
+            "error": 100 * wrong / len(self.labels),
+            "mean_cost_of_most_probable": mean_cost(self.labels, probable, self.costs),
+        }
+
     def summary(self) -> dict[str, Any]:
         """All figures, ready for JSON; errors in percent, calibration error and ratios as fractions of 1."""
         N, K = len(self.names), len(self.classes)
@@ -144,6 +185,7 @@ class Evaluation:
             "calibration_error": calibration_error(self.probabilities, self.labels),
             "confusion": self.confusion().tolist() if K <= LARGEST_CONFUSION else None,
             "per_class": [dict(row) for row in self.per_class],
+            "costs": self._cost_summary(),
             "macro": {figure: _mean([row[figure] for row in self.per_class]) for figure in FIGURES},
         }
 
@@ -156,6 +198,16 @@ def _mean(values: list[float | None]) -> float | None:
     """The mean over the classes for which the figure is defined."""
     defined = [value for value in values if value is not None]
     return math.fsum(defined) / len(defined) if defined else None
+
+
+def _refuse_not_finite(names: tuple[str, ...], outputs: np.ndarray) -> None:
+    bad = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
+    if len(bad):
+        raise UserError(
+            f"The network's output is not a finite number for {len(bad)} of {len(outputs)} pictures, "
+            f"first for {shown(names[bad[0]])}; its weights have probably diverged: "
+            "train again with a lower learning rate."
+        )
 
 
 def _check_shapes(N: int, K: int, evaluation: Evaluation) -> None:
