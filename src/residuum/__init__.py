@@ -12,13 +12,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from residuum.api import build, evaluate, load, train
+    from residuum.api import bench, build, compare, evaluate, explain, export, load, robustness, train
     from residuum.errors import UserError
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "build", "evaluate", "load", "train"]
+__all__ = ["UserError", "__version__", "bench", "build", "compare", "evaluate", "explain", "export", "load", "robustness", "train"]
 
-_HOME = {"build": "api", "evaluate": "api", "load": "api", "train": "api", "UserError": "errors"}
+_HOME = {
+    "bench": "api",
+    "build": "api",
+    "compare": "api",
+    "evaluate": "api",
+    "explain": "api",
+    "export": "api",
+    "load": "api",
+    "robustness": "api",
+    "train": "api",
+    "UserError": "errors",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -41,6 +41,7 @@ class Artifact:
     tensors        the network's state dict on the CPU, and the mean picture where preprocessing has one
     training       how it was trained: recipe, data (with digest), seed, environment; empty for imported weights
     results        evaluations, each with its protocol
+    sha256         of the file it was read from; None where it was not read from one
     """
 
     spec: AnySpec
@@ -51,6 +52,7 @@ class Artifact:
     training: dict[str, Any] = field(default_factory=dict)
     results: list[dict[str, Any]] = field(default_factory=list)
     calibration: dict[str, Any] | None = None
+    sha256: str | None = field(default=None, compare=False)
 
 
 def save(artifact: Artifact, path: Path) -> None:
@@ -86,15 +88,18 @@ def load(path: Path, using: Iterable[type[Part]] = ()) -> Artifact:
     metadata = _metadata(content, path)
     _check_digest(content, metadata, path)
     try:
+        tensors = safetensors.torch.load(bytes(content))
+        _refuse_no_numbers(tensors, path)
         return Artifact(
             spec=read_spec(json.loads(metadata["spec"]), shown(path), using),
             classes=tuple(json.loads(metadata["classes"])),
             preprocessing=Preprocessing.from_dict(json.loads(metadata["preprocessing"])),
-            tensors=safetensors.torch.load(bytes(content)),
+            tensors=tensors,
             task=json.loads(metadata["task"]),
             training=json.loads(metadata["training"]),
             results=json.loads(metadata["results"]),
             calibration=json.loads(metadata["calibration"]),
+            sha256=metadata["sha256"],
         )
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(f"{shown(path)} was not written by Residuum: {one_line(repr(error))}") from None
@@ -132,6 +137,16 @@ def _check_digest(content: bytearray, metadata: dict[str, str], path: Path) -> N
     content[at : at + 64] = _ZEROS.encode()
     if hashlib.sha256(content).hexdigest() != metadata["sha256"]:
         raise damaged
+
+
+def _refuse_no_numbers(tensors: Mapping[str, Tensor], path: Path) -> None:
+    broken = [name for name, tensor in tensors.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    if broken:
+        more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise UserError(
+            f"{shown(path)} has weights that are NaN or infinite, in {shown(broken[0])}{more}: its training or export "
+            "went wrong; use an earlier model file, or train again at a lower learning rate"
+        )
 
 
 def _digest_position(content: bytearray) -> int:

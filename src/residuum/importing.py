@@ -29,11 +29,28 @@ def import_weights(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
 ) -> list[str]:
-    """Write the model file `out`; returns sentences on what was assumed. Raises UserError; nothing is half-loaded.
+    """Write the model file `out`; returns sentences on what was assumed. Raises as `imported` does."""
+    content, notes = imported(weights, model, axes=axes, classes_file=classes_file, mean=mean, std=std)
+    make_folder(out.parent)
+    artifact.save(content, out)
+    return notes
 
-    `weights` is a file, or hub:OWNER/NAME[/FILE] (`residuum.hub`), whose preprocessing and class names come along.
-    The number of classes is the classifier's in the file. Bottlenecks stride where those of the library do whose names
-    the weights have, unless `axes` says otherwise; a mean and deviation not given are those its weights expect.
+
+def imported(
+    weights: Path,
+    model: str,
+    *,
+    axes: dict[str, Any] | None = None,
+    classes_file: Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> tuple[Artifact, list[str]]:
+    """What a model file of these weights holds, and sentences on what was assumed.
+
+    Raises UserError; nothing is half-loaded. `weights` is a file, or hub:OWNER/NAME[/FILE] (`residuum.hub`), whose
+    preprocessing and class names come along. The number of classes is the classifier's in the file. Bottlenecks stride
+    where those of the library do whose names the weights have, unless `axes` says otherwise; a mean and deviation not
+    given are those its weights expect.
     """
     found = hub.find(str(weights)) if str(weights).startswith(hub.PREFIX) else hub.Found(weights, weights.name)
     axes = found.axes() | (axes or {})
@@ -76,10 +93,9 @@ def import_weights(
         mean=tuple(mean or _grey(scheme.mean, spec.channels)),
         std=tuple(std or _grey(scheme.std, spec.channels)),
     )
-    make_folder(out.parent)
-    training = {"name": model, "imported_from": found.source, "names": scheme.name}
-    artifact.save(Artifact(spec, classes, view, network.state_dict(), training=training), out)
-    return notes
+    named = classes_file is not None or found.classes is not None
+    training = {"name": model, "imported_from": found.source, "names": scheme.name, "classes_named": named}
+    return Artifact(spec, classes, view, network.state_dict(), training=training), notes
 
 
 def _resize(size: int) -> int:

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import copy
 import glob
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from PIL import Image
 
 from residuum import artifact
 from residuum.artifact import MEAN_PICTURE, Artifact
-from residuum.config import Part
-from residuum.data.batches import EvalBatches, prepare
+from residuum.config import Part, to_dict
+from residuum.data.batches import prepare
 from residuum.data.decoding import as_channels, decode, is_picture_name, of_image
 from residuum.data.manifest import Manifest
+from residuum.data.synsets import places
 from residuum.devices import pick_device
 from residuum.errors import UserError, shown
-from residuum.evaluation.evaluate import evaluate_network, logits_of, protocol_of
+from residuum.evaluation.evaluate import logits_of
 from residuum.evaluation.metrics import Evaluation
+from residuum.evaluation.protocols import Protocol, choose_protocol, record
+from residuum.evaluation.runtime import Runtime
+from residuum.evaluation.scoring import score
+from residuum.evaluation.temperature import temperature_of
+from residuum.evaluation.unlike import unlike
 from residuum.nets.network import make_network
 from residuum.plan import make_plan
 from residuum.progress import Update
@@ -45,6 +56,18 @@ class Model:
         self.network.to(pick_device(device)).eval()
         mean = content.tensors.get(MEAN_PICTURE)
         self.mean_picture = None if mean is None else mean.numpy()
+        self.runtime: Runtime | None = None
+        "What computes logits; None is torch in float32."
+
+    def on(self, runtime: Runtime) -> Model:
+        """The same model with its logits computed by `runtime`."""
+        found = copy.copy(self)
+        found.runtime = runtime
+        return found
+
+    def logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        """(N, K) float32 on the CPU, of normalised pictures (N, C, H, W)."""
+        return logits_of(self.network, inputs) if self.runtime is None else self.runtime.logits(inputs)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,8 +83,9 @@ class Model:
         """The most probable classes of each picture, best first.
 
         Pictures are paths, PIL pictures or uint8 arrays (H, W), (H, W, 1) or (H, W, 3). Returns, for each,
-        {"image": name, "predictions": [{"class", "index", "probability"}, ...]}. An unreadable picture is a
-        UserError, or goes, as a sentence, to `on_unreadable` and is left out of the answers.
+        {"image": name, "predictions": [{"class", "index", "probability"}, ...], "unlike": score or None}; the score:
+        how unlike the training pictures it is (evaluation/unlike.py). An unreadable picture is a UserError, or goes, as
+        a sentence, to `on_unreadable` and is left out of the answers.
         """
         if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):
             pictures = [pictures]
@@ -71,7 +95,7 @@ class Model:
             readable: list[tuple[Picture, np.ndarray]] = []
             for item in items[start : start + batch_size]:
                 try:
-                    readable.append((item, self._read(item)))
+                    readable.append((item, self.read(item)))
                 except UserError as error:
                     if on_unreadable is None:
                         raise
@@ -79,8 +103,8 @@ class Model:
             if not readable:
                 continue
             inputs = prepare([pixels for _, pixels in readable], self.artifact.preprocessing, self.mean_picture)
-            probabilities = torch.softmax(logits_of(self.network, inputs).double(), dim=1)
-            answers += [self._answer(item, row, top) for (item, _), row in zip(readable, probabilities, strict=True)]
+            names = [str(item) if isinstance(item, (str, Path)) else "" for item, _ in readable]
+            answers += self.answers(names, self.logits(inputs), top)
         return answers
 
     def evaluate(
@@ -90,43 +114,67 @@ class Model:
         batch_size: int = 64,
         workers: int = 0,
         progress: Update | None = None,
+        protocol: Protocol | None = None,
     ) -> Evaluation:
-        """Evaluate in float32 on a part of a data set; None means every picture."""  # fmt: skip
-        indices = manifest.part(part) if part else np.arange(len(manifest.names))
+        """Evaluate on a part of a data set, None being every picture, under a protocol (center)."""
         view = self.artifact.preprocessing
-        batches = EvalBatches(
-            manifest,
-            indices,
-            view,
-            min(batch_size, len(indices)),
-            workers=workers,
-            mean_picture=self.mean_picture,
-        )
-        return evaluate_network(
-            self.network,
-            manifest,
-            indices,
-            batches,
-            self.classes,
-            protocol_of(manifest, part or "all", view.to_dict()),
-            labels=self._labels(manifest)[indices],
+        protocol = protocol or choose_protocol("center", view)
+        indices = manifest.part(part) if part else np.arange(len(manifest.names))
+        labels = self.labels(manifest)[indices]
+        found = score(
+            self.network, manifest, indices, protocol, view, self.mean_picture,
+            batch_size=batch_size, workers=workers, temperature=self.temperature, runtime=self.runtime,
             progress=progress,
+        )  # fmt: skip
+        averaged = protocol.average == "probabilities"
+        found = (Evaluation.from_probabilities if averaged else Evaluation.from_logits)(
+            self.classes,
+            tuple(manifest.names[i] for i in indices),
+            indices,
+            labels,
+            found,
+            to_dict(record(protocol, manifest, part or "all", self.temperature, self.runtime)),
         )
+        found = replace(found, groups=manifest.groups_of(indices))
+        costs = self.artifact.training.get("costs")
+        return replace(found, costs=np.array(costs["matrix"], float)) if costs else found
 
-    def _labels(self, manifest: Manifest) -> np.ndarray:
-        """The manifest's labels as indices into the model's classes, matched by name."""
+    @property
+    def name(self) -> str:
+        """What the network is called in the catalogue, as far as the model file says."""
+        return str(self.artifact.training.get("name", "unnamed"))
+
+    @property
+    def temperature(self) -> float:
+        """What logits are divided by before the softmax (evaluation/temperature.py)."""
+        return temperature_of(self.artifact.calibration)
+
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, over all that decides an answer: spec, classes, preprocessing and weights."""
+        known = [to_dict(self.artifact.spec), list(self.classes), self.artifact.preprocessing.to_dict()]
+        total = hashlib.sha256(json.dumps(known, sort_keys=True).encode())
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in self.network.state_dict().items()}
+        if self.mean_picture is not None:
+            tensors[MEAN_PICTURE] = torch.from_numpy(self.mean_picture)
+        total.update(safetensors.torch.save(tensors))
+        return total.hexdigest()
+
+    def labels(self, manifest: Manifest) -> np.ndarray:
+        """The manifest's labels as indices into the model's classes, matched by name or by WordNet ID."""
         if "imported_from" in self.artifact.training and self.classes == tuple(map(str, range(len(manifest.classes)))):
             return manifest.labels  # imported without class names: the order is all there is to go by
-        unknown = [name for name in manifest.classes if name not in self.classes]
+        found = places(manifest.classes, self.classes)
+        unknown = [name for name, place in zip(manifest.classes, found, strict=True) if place is None]
         if unknown:
             raise UserError(
                 f"{shown(manifest.argument)} has classes this model does not know: "
                 f"{', '.join(shown(name) for name in unknown[:10])}; it knows {len(self.classes)}: "
                 f"{', '.join(shown(name) for name in self.classes[:10])}"
             )
-        return np.array([self.classes.index(name) for name in manifest.classes])[manifest.labels]
+        return np.array(found)[manifest.labels]
 
-    def _read(self, item: Picture) -> np.ndarray:
+    def read(self, item: Picture) -> np.ndarray:
+        """A picture decoded, uint8 (H, W, channels); UserError where it cannot be."""
         channels = self.artifact.preprocessing.channels
         if isinstance(item, (str, Path)):
             try:
@@ -141,15 +189,21 @@ class Model:
             )
         return as_channels(item if item.ndim == 3 else item[..., None], channels)
 
-    def _answer(self, item: Picture, probabilities: torch.Tensor, top: int) -> dict[str, Any]:
-        best = torch.argsort(probabilities, descending=True, stable=True)[:top].tolist()
-        return {
-            "image": str(item) if isinstance(item, (str, Path)) else "",
-            "predictions": [
-                {"class": self.classes[index], "index": index, "probability": float(probabilities[index])}
-                for index in best
-            ],
-        }
+    def answers(self, names: Sequence[str], logits: torch.Tensor, top: int = 5) -> list[dict[str, Any]]:
+        """What `predict` says of pictures whose logits (N, K) are known."""
+        scores = unlike(logits.numpy(), self.artifact.calibration)
+        probabilities = torch.softmax(logits.double() / self.temperature, dim=1)
+        best = torch.argsort(probabilities, dim=1, descending=True, stable=True)[:, :top].tolist()
+        return [
+            {
+                "image": name,
+                "predictions": [
+                    {"class": self.classes[index], "index": index, "probability": float(row[index])} for index in places
+                ],
+                "unlike": None if scores is None else float(scores[number]),
+            }
+            for number, (name, row, places) in enumerate(zip(names, probabilities, best, strict=True))
+        ]
 
 
 def load(path: str | Path, device: str = "auto", using: Iterable[type[Part]] = ()) -> Model:

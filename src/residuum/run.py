@@ -34,6 +34,16 @@ class Run:
         return self.folder / "checkpoints" / "last.safetensors"
 
     @property
+    def best(self) -> Path:
+        """The weights of the epoch with the lowest validation loss, where that decides which are kept."""
+        return self.folder / "checkpoints" / "best.safetensors"
+
+    @property
+    def start(self) -> Path:
+        """The network that fine-tuning begins with, as a model file, until the run is finished."""
+        return self.folder / "start.safetensors"
+
+    @property
     def log(self) -> Path:
         return self.folder / "train.log"
 
@@ -61,7 +71,7 @@ class Run:
             raise UserError(f"{shown(folder)} holds no run (no run.json); give the --out folder of a training")
         run = cls(folder)
         make_folder(run.checkpoint.parent)
-        for half_written in run.checkpoint.parent.glob(f".{run.checkpoint.name}.*"):
+        for half_written in run.checkpoint.parent.glob(".*.safetensors.*"):
             half_written.unlink(missing_ok=True)  # left by a kill in the middle of saving
         return run
 

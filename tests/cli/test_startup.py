@@ -45,7 +45,7 @@ def test_help_names_every_command_and_every_option_has_a_line() -> None:
         assert option in text
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "models", "import"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "models", "import", "explain"])
 def test_help_says_what_every_option_is_for(command: str) -> None:
     text = python("-m", "residuum", command, "--help", env=os.environ | {"COLUMNS": "500"}).stdout
     rows = [line.strip("│ *").split("  ") for line in text.splitlines() if line.startswith("│")]

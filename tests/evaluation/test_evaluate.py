@@ -125,9 +125,12 @@ def test_the_protocol_is_told_in_full(model_file: Path, digits: Manifest) -> Non
         "data": "digits",
         "data_digest": digits.digest,
         "split": "val",
-        "view": {"resize": 16, "size": [16, 16], "channels": 1},
+        "view": {"resize": 16, "size": [16, 16], "channels": 1, "crops": ["center"], "mirror": False},
+        "average": None,
+        "ensemble": [],
         "precision": "float32",
         "backend": "torch",
+        "temperature": 1.0,
     }
     assert protocol_of(digits, "test", load(model_file).artifact.preprocessing.to_dict())["split"] == "test"
 
@@ -140,9 +143,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return picture_folder(tmp_path_factory.mktemp("data") / "data", {"ant": 20, "bee": 20, "cat": 20})
 
 
-def trained_on(folder: Path, val: float | None, path: Path) -> Path:
+def trained_on(folder: Path, val: float | None, path: Path, seed: int = 0) -> Path:
     """A model file that says it was trained on a folder with so much held out."""
-    content = artifact.load(tiny_model(path))
+    content = artifact.load(tiny_model(path, seed=seed))
     facts = {"argument": str(folder), "digest": open_data(str(folder)).digest, "val": val}
     artifact.save(replace(content, training={"data": facts}), path)
     return path
@@ -194,6 +197,22 @@ def test_trained_on_everything(folder: Path, tmp_path: Path) -> None:
         part_of(model, folder)
     assert part_of(model, folder, "train") == ("train", 60)
     assert part_of(model, folder, "all") == ("all", 60)
+
+
+def test_an_ensemble_is_judged_on_what_all_its_members_held_out(folder: Path, tmp_path: Path) -> None:
+    stranger, own = tiny_model(tmp_path / "a", seed=1), trained_on(folder, None, tmp_path / "b")
+    other = trained_on(folder, 0.25, tmp_path / "c", seed=2)
+
+    def part(first: Path, second: Path, split: str | None = None) -> tuple[str, int]:
+        found = residuum.evaluate(first, folder, ensemble=[second], split=split, reporter=QUIET)
+        return found.protocol["split"], len(found.names)
+
+    assert part(own, stranger) == part(stranger, own) == ("val", 6)
+    assert part(stranger, own, "train") == ("train", 54)
+    for split in (None, "val", "train"):
+        with pytest.raises(UserError, match=r"b and .*c held out different parts of .* \(--val None and --val 0\.25\)"):
+            part(own, other, split)
+    assert part(own, other, "all") == ("all", 60)
 
 
 def test_moved_data_are_still_those_trained_on(folder: Path, tmp_path: Path) -> None:

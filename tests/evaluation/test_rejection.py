@@ -10,8 +10,9 @@ import pytest
 import residuum
 from commands import refused, run
 from residuum.data.sources import open_data
+from residuum.evaluation.calibration import area_under_risk, risk_coverage
 from residuum.evaluation.metrics import Evaluation
-from residuum.evaluation.rejection import area_under_risk, reject, risk_coverage
+from residuum.evaluation.rejection import reject
 from residuum.evaluation.unlike import energies, fit_unlike, unlike
 
 
@@ -31,16 +32,33 @@ def test_what_is_kept_and_what_of_it_is_wrong() -> None:
 
 def test_the_curve_ends_at_the_error_and_ties_share_it() -> None:
     case = evaluation([0.9, 0.9, 0.8, 0.6], [False, True, True, False])
-    coverage, error = risk_coverage(case)
+    coverage, error = risk_coverage(case.probabilities, case.predicted != case.labels)
     assert coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert error.tolist() == pytest.approx([50, 50, 100 / 3, 50])
-    assert area_under_risk(case) == pytest.approx(error.mean() / 100)
+    assert case.summary()["area_under_risk"] == pytest.approx(error.mean() / 100)
 
 
 def test_an_order_that_puts_mistakes_last_has_less_area() -> None:
     good = evaluation([0.9, 0.8, 0.7, 0.6], [True, True, False, False])
     bad = evaluation([0.9, 0.8, 0.7, 0.6], [False, False, True, True])
-    assert area_under_risk(good) < area_under_risk(bad)
+    areas = [area_under_risk(case.probabilities, case.predicted != case.labels) for case in (good, bad)]
+    assert areas[0] < areas[1]
+
+
+def test_groups_of_a_table_are_counted_by_name(model_file: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    manifest = open_data("digits")
+    lines = ["path,label,group"]
+    for number, index in enumerate(manifest.part("test")[:60]):
+        Image.fromarray(manifest.pictures.read(int(index), 1)[..., 0]).save(tmp_path / f"{number}.png")
+        lines.append(f"{number}.png,{manifest.classes[manifest.labels[index]]},{('north', 'south')[number % 3 == 0]}")
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    summary = run("evaluate", model_file, f"csv:{tmp_path / 'table.csv'}", "--split", "all", "--json").json()
+    groups = {row["group"]: row for row in summary["per_group"]}
+    assert {name: row["images"] for name, row in groups.items()} == {"north": 40, "south": 20}
+    assert sum(row["wrong"] for row in groups.values()) == 60 - summary["correct_top1"]
+    assert "south" in run("evaluate", model_file, f"csv:{tmp_path / 'table.csv'}", "--split", "all").out
 
 
 def test_the_score_is_a_share_of_held_out_pictures() -> None:
@@ -90,6 +108,6 @@ def test_the_commands_say_what_is_left_to_a_person(model_file: Path, tmp_path: P
         "predict", model_file, tmp_path / "blank.png", "--reject-below", 90
     )
     assert "is a probability from 0 to 1" in refused("evaluate", model_file, "digits", "--reject-below", -1)
-    assert "leave --protocol and --ensemble out" in refused(
+    assert "leave --protocol, --resize, --crop and --ensemble out" in refused(
         "evaluate", model_file, "digits", "--robustness", "--protocol", "flip"
     )

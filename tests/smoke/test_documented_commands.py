@@ -65,9 +65,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("page", "least"), [("README.md", 4), ("docs/guide.md", 4), ("docs/catalogue.md", 1)])
-def test_commands_and_python_of_a_page_run(page: str, least: int, place: Path) -> None:
-    if page == "docs/guide.md" and not (place / "runs/leaves/model.safetensors").exists():
+OF_LEAVES = ("docs/guide.md", "docs/explain.md", "docs/deploy.md")
+"""Pages that use what README.md trains."""
+
+
+@pytest.mark.parametrize(
+    ("page", "least"),
+    [("README.md", 4), ("docs/guide.md", 4), ("docs/catalogue.md", 1), ("docs/explain.md", 3), ("docs/deploy.md", 8)],
+)
+def test_commands_and_python_of_a_page_run(page: str, least: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
+    if page in OF_LEAVES and not (place / "runs/leaves/model.safetensors").exists():
         shell(commands("README.md")[0], place)
     run = commands(page)
     assert len(run) >= least

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from residuum.cli import (
     catalogue,  # noqa: F401
+    checking,  # noqa: F401
+    comparing,  # noqa: F401
+    explaining,  # noqa: F401
+    exporting,  # noqa: F401
+    serving,  # noqa: F401
     studying,  # noqa: F401
     training,  # noqa: F401
+    tuning,  # noqa: F401
     using,  # noqa: F401
 )
 from residuum.cli.base import app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -13,8 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from residuum.errors import shown
+from residuum.evaluation.unlike import STRANGE
 from residuum.run import Run
 from residuum.training.stop import Stopped
+
+if TYPE_CHECKING:
+    from residuum.studies import Findings
 
 
 def _console() -> Console:
@@ -56,11 +60,18 @@ def print_evaluation(summary: dict[str, Any]) -> None:
     print(f"{wrong} of {images} pictures wrong: top-1 error {summary['top1_error']:.2f}%")
     if summary["top5_error"] is not None:
         print(f"top-5 error {summary['top5_error']:.2f}%")
+    if costs := summary["costs"]:
+        print(
+            f"mean cost {costs['mean_cost']:.4g} by minimum expected cost ({costs['wrong']} wrong), "
+            f"{costs['mean_cost_of_most_probable']:.4g} by highest probability"
+        )
     print(f"loss {summary['loss']:.4f}, calibration error {100 * summary['calibration_error']:.2f}%")
-    print(
-        f"protocol {protocol['name']}: {shown(protocol['data'])}, split {protocol['split']}, view {protocol['view']}, "
-        f"{protocol['precision']}, {protocol['backend']}"
-    )
+    members = protocol["ensemble"]
+    print(f"protocol {protocol['name']}: " + _view(protocol["view"], protocol["average"]))
+    print(f"data {shown(protocol['data'])}, split {protocol['split']}, {protocol['precision']}, {protocol['backend']}")
+    if members:
+        named = ", ".join(f"{shown(member['name'])} ({member['digest'][:8]})" for member in members)
+        print(f"ensemble of {len(members)}, mean of probabilities: {named}")
     table = _table("class", "#images", "#precision", "#recall", "#F1", "#specificity", "#AUC")
     for row in summary["per_class"]:
         keys = ("precision", "recall", "f1", "specificity", "auc")
@@ -69,10 +80,84 @@ def print_evaluation(summary: dict[str, Any]) -> None:
     _print(table)
 
 
+def print_groups(rows: list[dict[str, Any]]) -> None:
+    """The error of each group of the data, the worst first."""
+    table = _table("group", "#images", "#wrong", "#error (%)")
+    for row in rows:
+        table.add_row(shown(row["group"]), str(row["images"]), str(row["wrong"]), f"{row['error']:.2f}")
+    _print(table)
+
+
+def print_rejection(rejection: dict[str, Any], images: int) -> None:
+    """What would be left to a person, and the error on the rest."""
+    kept, error = rejection["kept"], rejection["error"]
+    rest = "none would be answered" if error is None else f"{rejection['wrong']} of them wrong: error {error:.2f}%"
+    print(f"answering only from {rejection['reject_below']:g}: {kept} of {images} pictures answered, {rest}")
+
+
+def print_robustness(stressed: list[dict[str, Any]]) -> None:
+    """Error by change and severity; each cell is a number of its own protocol."""
+    rows: dict[str, dict[int, float]] = {}
+    for each in stressed:
+        rows.setdefault(each["name"], {})[each["severity"]] = each["top1_error"]
+    plain = rows.pop("none")[0]
+    table = _table("error (%)", *(f"#{severity}" for severity in range(1, 6)), "#mean", title="Robustness by severity")
+    for name, errors in rows.items():
+        cells = [f"{errors[s]:.1f}" if s in errors else "" for s in range(1, 6)]
+        table.add_row(name, *cells, f"{sum(errors.values()) / len(errors):.1f}")
+    _print(table)
+    print(f"unchanged: {plain:.1f}% of the same {stressed[0]['images']} pictures")
+
+
+def print_findings(findings: Findings, page: Path) -> None:
+    """A study's answer and tables, and where its page is."""
+    console = _console()
+    console.print(f"{findings.title}\n\n{findings.answer}\n", markup=False)
+    for found in findings.tables:
+        table = _table(*found.columns, title=found.title)
+        for row in found.rows:
+            table.add_row(*(Text(cell) for cell in row))
+        console.print(table)
+    print(f"page  {shown(page)}")
+
+
+def _view(view: dict[str, Any], average: str | None) -> str:
+    """What the network was shown, in words."""
+    resize, size = view["resize"], view["size"]
+    if resize is None:
+        words = [f"whole as {_times(size)}"]
+    elif isinstance(resize, int):
+        words = [f"shorter side {resize}"]
+    else:
+        words = [f"shorter sides {', '.join(map(str, resize))}"]
+    if view["crops"]:
+        words.append(f"{_times(size)} at {', '.join(view['crops'])}")
+    if size is None:
+        words.append("every position")
+    words += ["and mirrored"] * view["mirror"] + [f"mean of {average}"] * (average is not None)
+    return "; ".join(words)
+
+
 def print_predictions(answers: list[dict[str, Any]]) -> None:
     for answer in answers:
         ranked = ", ".join(f"{shown(p['class'])} {100 * p['probability']:.1f}%" for p in answer["predictions"])
-        print(f"{shown(answer['image'])}: {ranked}")
+        strange = "  (unlike the training pictures)" if (answer.get("unlike") or 0.0) >= STRANGE else ""
+        unsure = "  (unsure: below --reject-below)" if answer.get("rejected") else ""
+        print(f"{shown(answer['image'])}: {ranked}{unsure}{strange}")
+
+
+def print_explanation(found: dict[str, Any]) -> None:
+    """Each picture with its classes and overlays, what the maps are worth, and where the page is."""
+    for number, picture in enumerate(found["pictures"], start=1):
+        ranked = ", ".join(f"{shown(p['class'])} {100 * p['probability']:.1f}%" for p in picture["predictions"][:3])
+        true = "" if picture["true"] is None else f" (in truth {shown(picture['true'])})"
+        print(f"{shown(picture['image']) or number}{true}: {ranked}")
+        for look in picture["looks"]:
+            print(f"  {shown(look['class'])}: {shown(look['overlay'])}")
+    print(found["sanity"]["sentence"])
+    for note in found["notes"]:
+        print(note)
+    print(f"page  {shown(found['page'])}")
 
 
 def print_catalogue(rows: list[dict[str, Any]]) -> None:

@@ -63,11 +63,11 @@ class Axes:
         return found
 
 
-def parse_size(text: str) -> int | tuple[int, ...]:
+def parse_size(text: str, option: str = "--size") -> int | tuple[int, ...]:
     """224 or 224x192."""
     parts = text.lower().split("x")
     if not all(part.isdecimal() for part in parts):
-        raise UserError(f'--size is a number of pixels like 224, or 224x192, not "{text}"')
+        raise UserError(f'{option} is a number of pixels like 224, or 224x192, not "{text}"')
     return int(parts[0]) if len(parts) == 1 else tuple(int(part) for part in parts)
 
 

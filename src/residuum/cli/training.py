@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from residuum.cli.base import Flag, Json, app, print_json
 from residuum.cli.options import Axes, given
+from residuum.errors import UserError, shown
 
 
 @app.command
@@ -30,15 +32,21 @@ def train(
     set: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     deterministic: Annotated[bool, Flag] = False,
     allow_bad: Annotated[bool, Flag] = False,
+    weights: str | None = None,
+    find_lr: Annotated[bool, Flag] = False,
+    folds: int | None = None,
+    heads: Annotated[bool, Flag] = False,
+    costs: Path | None = None,
     json: Json = False,
     axes: Axes | None = None,
 ) -> None:
     """Train a network on pictures: a model file, metrics and a report in one run directory.
 
     Args:
-        data: Class folders (perhaps in train/, val/, test/), digits, cifar10:PATH, cifar100:PATH, mnist:PATH, csv:FILE.
+        data: Class folders (perhaps in train/, val/, test/), digits, cifar10:PATH, cifar100:PATH, mnist:PATH,
+            imagenet:PATH, csv:FILE.
         model: A network of `residuum models`; by default chosen from the data.
-        recipe: fast (default), paper-cifar, paper-imagenet, v1-5 or debug.
+        recipe: fast (default), finetune (default with --weights), paper-cifar, paper-imagenet, v1-5 or debug.
         out: The run directory to make; by default runs/MODEL-DATA.
         resume: Go on with this run from its last checkpoint.
         epochs: Length in passes over the training pictures.
@@ -52,17 +60,27 @@ def train(
         set: Change a value of the recipe: --set lr=0.1 --set augment.mirror=false.
         deterministic: On a GPU, bit-for-bit repeatable at the cost of slower algorithms (the CPU always is).
         allow_bad: Train even if more than 1% of the files are unreadable.
+        weights: Fine-tune these: a model file, plain weights of --model, or hub:OWNER/NAME.
+        find_lr: Propose a learning rate, with a page that shows why; nothing is trained.
+        folds: Train so many times, each time holding out another part; mean and spread.
+        heads: Compare other classifiers (SVM, neighbours, ridge, Gaussian process) on the same features.
+        costs: A CSV of what it costs to take one class (rows) for another (columns); the report shows the cost.
     """
     from residuum.api import train as run_training
     from residuum.cli.messages import finished, stopped
     from residuum.training.stop import Stopped
 
+    wishes: dict[str, Any] = {
+        "model": model, "recipe": recipe, "epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr,
+        "seed": seed, "val": val, "workers": workers, "device": device, "settings": set or [],
+        "deterministic": deterministic, "allow_bad": allow_bad, "axes": given(axes), "weights": weights,
+        "heads": heads, "costs": costs,
+    }  # fmt: skip
+    if find_lr or folds is not None:
+        _special(data, out, resume, find_lr, folds, json, wishes)
+        return
     try:
-        run = run_training(
-            data, out=out, resume=resume, model=model, recipe=recipe, epochs=epochs, steps=steps,
-            batch_size=batch_size, lr=lr, seed=seed, val=val, workers=workers, device=device, settings=set or [],
-            deterministic=deterministic, allow_bad=allow_bad, axes=given(axes),
-        )  # fmt: skip
+        run = run_training(data, out=out, resume=resume, **wishes)
     except Stopped as stop:
         stopped(stop, resume or out)
         raise SystemExit(128 + stop.signal_number) from None
@@ -70,3 +88,46 @@ def train(
         print_json(run.read())
     else:
         finished(run)
+
+
+def _special(
+    data: str | None,
+    out: Path | None,
+    resume: Path | None,
+    find_lr: bool,
+    folds: int | None,
+    json: bool,
+    wishes: dict[str, Any],
+) -> None:
+    """--find-lr and --folds, which are not one training."""
+    from residuum.progress import Reporter
+    from residuum.session import Wishes
+    from residuum.training.stop import Stopped
+
+    option = "--find-lr" if find_lr else "--folds"
+    if find_lr and folds is not None:
+        raise UserError("give --find-lr or --folds, not both")
+    if resume is not None:
+        again = "; folds go on when the same command is given again" if folds is not None else ""
+        raise UserError(f"{option} and --resume do not go together{again}")
+    if data is None:
+        raise UserError(f"{option} needs the data to train on")
+    if find_lr:
+        from residuum.rates import find_rate
+
+        found = find_rate(data, out, Wishes(**wishes), Reporter())
+        lines = [found["sentence"], f"page    {shown(found['page'])}"]
+    else:
+        from residuum.folds import sentence, train_folds
+
+        assert folds is not None
+        try:
+            found = train_folds(data, out, folds, Wishes(**wishes), Reporter())
+        except Stopped as stop:
+            print(f"residuum: stopped after step {stop.step}; the same command goes on", file=sys.stderr)
+            raise SystemExit(128 + stop.signal_number) from None
+        lines = [sentence(found), f"page    {shown(found['page'])}"]
+    if json:
+        print_json(found)
+    else:
+        print("\n".join(lines))

@@ -1,8 +1,8 @@
 """Which results may be ranked together: those made under one protocol, on the same pictures.
 
 The whole stored protocol counts but for the path that the data had on their machine (their digest says which they
-are) and the names of an ensemble's members, which say what was judged and not how. So does the number of pictures: a
-validation part may be cut larger or smaller from the same data.
+are), the names of an ensemble's members and a model's own temperature, which say what was judged and not how. So does
+the number of pictures: a validation part may be cut larger or smaller from the same data.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from residuum.report.wording import MISSING, number, rows, section
 PATH = "data"
 """The field of a protocol that holds the data argument."""
 DIGEST = "data_digest"
+OF_THE_MODEL = "temperature"
+"""The field of a protocol that holds what a model divides its logits by."""
 MENTIONED = 4
 """Fields that a sentence names."""
 
@@ -32,7 +34,8 @@ def key_of(result: Result) -> str:
 
 def _how(result: Result) -> dict[str, Any]:
     """The protocol, of an ensemble's members only their number, or what they are shown where they are shown unlike."""
-    protocol, members = result.protocol, result.protocol.get("ensemble")
+    protocol = {key: value for key, value in result.protocol.items() if key != OF_THE_MODEL}
+    members = protocol.get("ensemble")
     if not isinstance(members, list):
         return protocol
     if not members:

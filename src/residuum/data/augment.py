@@ -8,6 +8,9 @@ from typing import Literal
 
 from residuum.errors import UserError
 
+MOST_OPERATIONS = 4
+"""RandAugment's operations on one picture; the paper uses two."""
+
 
 @dataclass(frozen=True)
 class Augment:
@@ -20,6 +23,12 @@ class Augment:
     included, then crops the input size (He et al. 2016, section 3.4). `colour` is the standard deviation of
     AlexNet's shift along the principal components of the training pixels (Krizhevsky et al. 2012, section
     4.1); 0.1 there.
+
+    `rand_augment` is (operations, strength 0..10): so many drawn for each picture (Cubuk et al. 2019, arXiv
+    1909.13719). `erasing` is the share of pictures of which a rectangle is made the mean (Zhong et al. 2017, arXiv
+    1708.04896). `mixup` and `cutmix` are the alpha of the Beta distribution of a picture's share in a mixture with
+    another one of its batch (Zhang et al. 2017, arXiv 1710.09412), or of its area beside a patch of the other one
+    (Yun et al. 2019, arXiv 1905.04899); with both, half of the pictures are treated either way.
     """
 
     crop_padding: int = 0
@@ -28,6 +37,10 @@ class Augment:
     area: tuple[float, float] | None = None
     shorter_side: tuple[int, int] | None = None
     colour: float = 0.0
+    rand_augment: tuple[int, float] | None = None
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
 
     def check(self, size: tuple[int, int] | None = None) -> None:
         """Raises one UserError naming all problems; with the input's (height, width), also those that need
@@ -50,6 +63,18 @@ class Augment:
                 problems.append(f"shorter_side must be a range from at least {least}, not {self.shorter_side}")
         if not (math.isfinite(self.colour) and self.colour >= 0):
             problems.append(f"colour must not be negative, and is {self.colour}")
+        if self.rand_augment is not None:
+            count, strength = self.rand_augment
+            if not (1 <= count <= MOST_OPERATIONS and 0 <= strength <= 10):
+                problems.append(
+                    f"rand_augment is (operations 1..{MOST_OPERATIONS}, strength 0..10), not {self.rand_augment}"
+                )
+        if not 0 <= self.erasing <= 1:
+            problems.append(f"erasing is a share of pictures in 0..1, not {self.erasing}")
+        for name in ("mixup", "cutmix"):
+            alpha = getattr(self, name)
+            if not (math.isfinite(alpha) and alpha >= 0):
+                problems.append(f"{name} must not be negative, and is {alpha}")
         if problems:
             raise UserError("augmentation: " + "; ".join(problems))
 

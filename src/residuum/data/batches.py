@@ -16,12 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from residuum.data.augment import Augment
+from residuum.data.augment import MOST_OPERATIONS, Augment
 from residuum.data.crops import random_box
 from residuum.data.manifest import Manifest
+from residuum.data.mixing import erase, mix
+from residuum.data.order import Balanced, Order, Shuffled
 from residuum.data.parallel import ordered
 from residuum.data.preprocessing import Preprocessing, resample, view
-from residuum.data.random import permutation, uniforms
+from residuum.data.randaugment import rand_augment
+from residuum.data.random import uniforms
 from residuum.data.statistics import pca_colour
 from residuum.data.tensors import Normaliser, add_colour, crop_and_mirror, shrink
 from residuum.data.views import Views
@@ -29,23 +32,29 @@ from residuum.errors import UserError
 
 # Columns of a picture's random numbers: each use has its own, so that switching one on leaves others alone.
 _ROW, _COLUMN, _MIRROR, _BOX, _COLOUR = 0, 1, 2, slice(3, 7), slice(7, 13)
-_CHANCES = 13
+_OPERATIONS, _ERASING, _MIXING = slice(13, 13 + 2 * MOST_OPERATIONS), slice(21, 26), slice(26, 30)
+_CHANCES, _MORE_CHANCES = 13, 30
 
 
 @dataclass
 class Batch:
     """`inputs` float32 (B, C, H, W), normalised, channels_last; `targets` int64 (B,); `mask` bool (B,), False
-    for rows that only fill the batch up; `indices` int64 (B,) into the manifest."""
+    for rows that only fill the batch up; `indices` int64 (B,) into the manifest.
+
+    Where pictures are mixed, row b is `shares[b]` (float32) of a picture of class `targets[b]`, the rest being one of
+    class `partners[b]` (int64)."""
 
     inputs: Tensor
     targets: Tensor
     mask: Tensor
     indices: np.ndarray
+    partners: Tensor | None = None
+    shares: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """A training batch before its pixels: positions in the part, random numbers (B, 13), input size."""
+    """A training batch before its pixels: positions in the part, random numbers (B, n), input size."""
 
     positions: np.ndarray
     chances: np.ndarray
@@ -57,8 +66,8 @@ class TrainBatches:
 
     `size_at(step)` is the longer side of the input at a step, for training that begins at a lower resolution;
     the shape of `preprocessing.size` is kept. `workers` threads decode and resize what does not lie in memory
-    in the network's size (0: the calling thread); they change no value. Raises UserError where the fields
-    contradict each other.
+    in the network's size (0: the calling thread); they change no value. `balanced` draws every class equally
+    often. Raises UserError where the fields contradict each other.
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class TrainBatches:
         workers: int = 0,
         size_at: Callable[[int], int] | None = None,
         mean_picture: np.ndarray | None = None,
+        balanced: bool = False,
     ) -> None:
         augment.check(preprocessing.size)
         self._indices = manifest.part(part)
@@ -86,7 +96,10 @@ class TrainBatches:
         self._normalise = Normaliser(preprocessing, mean_picture)
         self._views = Views(manifest.pictures, self._indices, preprocessing)
         self._in_memory = self._views.cheap and not augment.rescales
-        self._orders: dict[int, np.ndarray] = {}
+        labels = manifest.labels[self._indices]
+        self._order: Order = Balanced(seed, labels) if balanced else Shuffled(seed, len(self._indices))
+        plain = augment.rand_augment is None and not (augment.erasing or augment.mixup or augment.cutmix)
+        self._chances = _CHANCES if plain else _MORE_CHANCES
         self._colours: tuple[np.ndarray, np.ndarray] | None = None
         if augment.colour > 0:
             self._colours = pca_colour(manifest, part, preprocessing.channels)
@@ -112,22 +125,13 @@ class TrainBatches:
             work.close()
 
     def _plan(self, step: int) -> _Plan:
-        n, size = len(self._indices), self._preprocessing.size
+        size = self._preprocessing.size
         stream = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
-        epochs, places = stream // n, stream % n
-        positions = np.empty(len(stream), np.int64)
-        for epoch in np.unique(epochs).tolist():
-            positions[epochs == epoch] = self._order(epoch)[places[epochs == epoch]]
+        positions, rounds = self._order.at(stream)
         if self._size_at is not None:
             scale = self._size_at(step) / max(size)
             size = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-        return _Plan(positions, uniforms(self._seed, epochs, self._indices[positions], _CHANCES), size)
-
-    def _order(self, epoch: int) -> np.ndarray:
-        if epoch not in self._orders:
-            self._orders = {e: order for e, order in self._orders.items() if e == epoch - 1}
-            self._orders[epoch] = permutation(self._seed, epoch, len(self._indices))
-        return self._orders[epoch]
+        return _Plan(positions, uniforms(self._seed, rounds, self._indices[positions], self._chances), size)
 
     def _calls(self, plan: _Plan) -> list[Callable[[], np.ndarray]]:
         """What the workers do: one call for each picture, giving uint8 (*plan.size, C)."""
@@ -150,6 +154,8 @@ class TrainBatches:
     def _finish(self, plan: _Plan, pixels: np.ndarray) -> Batch:
         """Everything that is done to a whole batch at once."""
         augment, chances = self._augment, plan.chances
+        if augment.rand_augment is not None:
+            pixels = rand_augment(pixels, *augment.rand_augment, chances[:, _OPERATIONS])
         batch = self._normalise(pixels)
         if self._colours is not None:
             batch = add_colour(batch, self._colour_shift(chances[:, _COLOUR], *self._colours))
@@ -162,7 +168,13 @@ class TrainBatches:
             inputs = shrink(inputs, plan.size)
         indices = self._indices[plan.positions]
         targets = torch.from_numpy(self._labels[indices])
-        return Batch(inputs, targets, torch.ones(len(indices), dtype=torch.bool), indices)
+        if augment.erasing:
+            inputs = erase(inputs, augment.erasing, chances[:, _ERASING])
+        mask = torch.ones(len(indices), dtype=torch.bool)
+        if not (augment.mixup or augment.cutmix):
+            return Batch(inputs, targets, mask, indices)
+        inputs, shares = mix(inputs, augment.mixup, augment.cutmix, chances[:, _MIXING])
+        return Batch(inputs, targets, mask, indices, targets.roll(-1), shares)
 
     def _colour_shift(self, chances: np.ndarray, values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """AlexNet's [p1 p2 p3] [a1 l1, a2 l2, a3 l3]^T for each picture, in units of the normalised input:
@@ -199,6 +211,11 @@ class EvalBatches:
         self._workers = workers
         self._normalise = Normaliser(preprocessing, mean_picture)
         self._views = Views(manifest.pictures, self._indices, preprocessing)
+
+    @property
+    def pictures(self) -> int:
+        """The number of pictures."""
+        return len(self._indices)
 
     def __len__(self) -> int:
         return -(-len(self._indices) // self._batch_size)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from residuum.data.augment import Augment
+from residuum.data.preprocessing import resized
 
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in pixels of the picture; fractions allowed."""
@@ -17,8 +18,9 @@ def random_box(height: int, width: int, size: tuple[int, int], augment: Augment,
     1).
 
     With `augment.area`: a share of the area and an aspect ratio, log-uniform in 3/4..4/3 times that of
-    `size`; where such a box does not fit, it is shrunk until it does. With `augment.shorter_side`: a window
-    of `size` in the picture as it would be with that shorter side.
+    `size`; where such a box does not fit, it is shrunk until it does. With `augment.shorter_side`: the picture is
+    thought resized so that its shorter side is an integer of the range, each equally likely, and a window of `size`
+    cut from its whole pixels, every position equally likely; the box is that window in pixels of the picture.
     """
     if augment.area is not None:
         low, high = augment.area
@@ -27,11 +29,11 @@ def random_box(height: int, width: int, size: tuple[int, int], augment: Augment,
         w, h = math.sqrt(area * aspect), math.sqrt(area / aspect)
         fit = min(1.0, width / w, height / h)
         w, h = min(max(w * fit, 1.0), width), min(max(h * fit, 1.0), height)
-    else:
-        assert augment.shorter_side is not None
-        low_side, high_side = augment.shorter_side
-        side = low_side + int(chance[0] * (high_side - low_side + 1))
-        scale = min(height, width) / side
-        h, w = min(size[0] * scale, height), min(size[1] * scale, width)
-    left, top = chance[2] * (width - w), chance[3] * (height - h)
-    return left, top, min(left + w, width), min(top + h, height)
+        left, top = chance[2] * (width - w), chance[3] * (height - h)
+        return left, top, min(left + w, width), min(top + h, height)
+    assert augment.shorter_side is not None
+    low, high = augment.shorter_side
+    new_height, new_width = resized(height, width, low + int(chance[0] * (high - low + 1)))
+    left, top = int(chance[2] * (new_width - size[1] + 1)), int(chance[3] * (new_height - size[0] + 1))
+    x, y = width / new_width, height / new_height
+    return left * x, top * y, min((left + size[1]) * x, width), min((top + size[0]) * y, height)

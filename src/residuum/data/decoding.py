@@ -18,7 +18,10 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
@@ -40,6 +43,9 @@ _FORMATS = tuple(
     for name in ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
     if name in Image.OPEN
 )
+
+_TRANSPOSED = (5, 6, 7, 8)
+"""EXIF orientations of pictures that lie on their side."""
 
 _DECODER_ERRORS = (
     OSError,
@@ -82,20 +88,61 @@ def decode(source: Path | bytes, channels: int) -> np.ndarray:
 def decode_native(source: Path | bytes) -> np.ndarray:
     """As `decode`, with one channel where the file stores a grey picture and three where it stores
     colours."""
-    data = source if isinstance(source, bytes) else _bytes_of(source)
+    return pixels_of(opened(source if isinstance(source, bytes) else _bytes_of(source)))
+
+
+def opened(data: bytes) -> ImageFile.ImageFile:
+    """The picture of a file's bytes, of which no more than the header has been read. Raises `Unreadable`."""
     if not data:
         raise Unreadable("empty file")
-    try:
-        picture = _open(data)
+    with _refusing():
+        picture = _open(io.BytesIO(data))
         width, height = picture.size
         if width * height > MAX_PIXELS:
             raise Unreadable(f"{width} x {height} pixels are over the limit of {MAX_PIXELS // 2**20} x 2^20")
+        return picture
+
+
+def pixels_of(picture: ImageFile.ImageFile, side: int | None = None) -> np.ndarray:
+    """The pixels of an opened picture: uint8 of shape (height, width, 1 or 3). Raises `Unreadable`.
+
+    With `side`, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size as long as both sides keep `side` pixels, which is
+    quicker and finds the same damage: all of the file is still read.
+    """
+    with _refusing():
+        if side is not None:
+            picture.draft(None, (side, side))
         picture.load()
         return of_image(picture)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Whatever a decoder raises on damaged input becomes `Unreadable`."""
+    try:
+        yield
     except Unreadable:
         raise
     except _DECODER_ERRORS as error:
         raise Unreadable(_reason(error)) from error
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(height, width) of the picture that `decode` makes of a file, from the file's header alone.
+
+    Raises `Unreadable`; what is wrong behind the header stays unseen.
+    """
+    try:
+        stream = path.open("rb")
+    except OSError as error:
+        raise Unreadable(f"cannot be read: {_os_reason(error)}") from error
+    with stream, _refusing():
+        picture = _open(stream)
+        if picture.format == "TIFF":  # Pillow turns these itself, some versions of it before they are loaded
+            height, width = decode_native(path).shape[:2]
+            return height, width
+        width, height = picture.size
+        return (width, height) if orientation_of(picture) in _TRANSPOSED else (height, width)
 
 
 def of_image(picture: Image.Image) -> np.ndarray:
@@ -130,20 +177,23 @@ def _os_reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or one_line(error)
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
+def _open(stream: BinaryIO) -> ImageFile.ImageFile:
     """Pillow's `Image.open` without its process-wide pixel limit, which is not ours to change or to obey."""
+    data = stream.read(512)
     for name in _FORMATS:
         factory, accept = Image.OPEN[name]
         try:
             if accept is not None and accept(data[:16]) is True:
-                return factory(io.BytesIO(data), "")
+                stream.seek(0)
+                return factory(stream, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue
     raise Unreadable(_looks_like(data))
 
 
 def _looks_like(data: bytes) -> str:
-    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    """What a file is that is not a picture, by its first 512 bytes."""
+    head = data.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if data.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*")):
         return "truncated or damaged before the pixels begin"
     if b"<svg" in head:
@@ -210,15 +260,20 @@ def _scaled(samples: np.ndarray) -> np.ndarray:
 
 
 def _upright(pixels: np.ndarray, picture: Image.Image) -> np.ndarray:
-    """`pixels` turned as the EXIF orientation says; unreadable EXIF data mean none."""
-    try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation, 1)
-    except _DECODER_ERRORS:
-        orientation = 1
-    if orientation in (5, 6, 7, 8):
+    """`pixels` turned as the EXIF orientation says."""
+    orientation = orientation_of(picture)
+    if orientation in _TRANSPOSED:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
+
+
+def orientation_of(picture: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; unreadable EXIF data mean 1, upright."""
+    try:
+        return picture.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DECODER_ERRORS:
+        return 1

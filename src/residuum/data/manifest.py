@@ -36,11 +36,16 @@ class Manifest:
     digest: str
     excluded: tuple[tuple[str, str], ...] = ()
     groups: np.ndarray | None = None
+    group_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     chiral: bool = False
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def groups_of(self, indices: np.ndarray) -> tuple[str, ...] | None:
+        """The names of the groups that pictures belong to; None where the data have no groups."""
+        return None if self.groups is None else tuple(self.group_names[g] for g in self.groups[indices])
 
     def part(self, name: str) -> np.ndarray:
         """The indices of a part; a UserError that lists the parts there are if it does not exist."""
@@ -60,8 +65,9 @@ def digest_of(
     """SHA-256, in hexadecimal, over the class names and, by name, each picture's name, label, given split and
     content.
 
-    `splits` are the given ones ("" where none was given) and `contents` the SHA-256 of each file or of each
-    picture's pixels, so neither the folder's place on disk nor the way validation is cut changes the digest.
+    `splits` are the given ones ("" where none was given) and `contents` the SHA-256 of each file or of each picture's
+    pixels (of `imagenet:` only the length of each file, in 8 bytes), so neither the folder's place on disk nor the way
+    validation is cut changes the digest.
     """
     total = hashlib.sha256(b"residuum data 1\0")
 

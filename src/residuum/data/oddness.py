@@ -33,9 +33,7 @@ def measures(picture: np.ndarray) -> np.ndarray:
 def oddest(manifest: Manifest, count: int) -> list[tuple[int, str]]:
     """The `count` pictures least like the others, the oddest first: (manifest index, the measure that says so).
 
-    The score is the largest distance of a measure from its median, in units of 1.4826 times the median absolute
-    deviation (that of a normal distribution is then 1); a measure that hardly varies is left out. Files that have
-    gone in the meantime are skipped.
+    The score is the largest of the picture's `deviations`. Files that have gone in the meantime are skipped.
     """
     indices = np.arange(len(manifest))
     if len(indices) > SAMPLE:
@@ -47,9 +45,17 @@ def oddest(manifest: Manifest, count: int) -> list[tuple[int, str]]:
             found[index] = measures(manifest.pictures.read(index, channels))
         except UserError:
             continue
-    table = np.array(list(found.values()))
-    deviation = np.abs(table - np.median(table, axis=0))
-    spread = 1.4826 * np.median(deviation, axis=0)
-    scores = np.where(spread > 1e-6, deviation / np.maximum(spread, 1e-6), 0.0)
+    scores = deviations(np.array(list(found.values())))
     order = np.argsort(-scores.max(1), kind="stable")[:count]
     return [(list(found)[place], MEASURES[int(scores[place].argmax())]) for place in order]
+
+
+def deviations(table: np.ndarray) -> np.ndarray:
+    """How far each measure of each picture, (n, measures), is from its median, in robust standard deviations.
+
+    The unit is 1.4826 times the median absolute deviation (that of a normal distribution is then 1); a measure that
+    hardly varies counts 0.
+    """
+    deviation = np.abs(table - np.median(table, axis=0))
+    spread = 1.4826 * np.median(deviation, axis=0)
+    return np.where(spread > 1e-6, deviation / np.maximum(spread, 1e-6), 0.0)

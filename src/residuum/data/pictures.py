@@ -5,23 +5,29 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from residuum.data.decoding import Unreadable, as_channels, decode
+from residuum.data.decoding import Unreadable, as_channels, decode, size_of
 from residuum.errors import UserError, shown
+
+
+class Sizes(Protocol):
+    """Height and width of every picture, int32 (n, 2), by any index of its first dimension."""
+
+    def __getitem__(self, index: Any, /) -> np.ndarray: ...
 
 
 class Pictures(Protocol):
     """The pictures of a data set.
 
-    `sizes` is int32 (n, 2), height and width; `grey` says that every picture is stored without colour;
+    `sizes` are heights and widths; `grey` says that every picture is stored without colour;
     `uniform` is the (height, width) of all of them, if they agree; `in_memory` that reading costs no
     decoding.
     """
 
-    sizes: np.ndarray
+    sizes: Sizes
     grey: bool
     uniform: tuple[int, int] | None
     in_memory: bool
@@ -42,7 +48,7 @@ class ArrayPictures:
         self._array = array
         n, height, width, channels = array.shape
         self.uniform: tuple[int, int] | None = (height, width)
-        self.sizes = np.broadcast_to(np.array([height, width], np.int32), (n, 2))
+        self.sizes: Sizes = np.broadcast_to(np.array([height, width], np.int32), (n, 2))
         self.grey = channels == 1
 
     def __len__(self) -> int:
@@ -63,7 +69,7 @@ class ListPictures:
 
     def __init__(self, arrays: Sequence[np.ndarray]) -> None:
         self._arrays = arrays
-        self.sizes = np.array([a.shape[:2] for a in arrays], np.int32).reshape(-1, 2)
+        self.sizes: Sizes = np.array([a.shape[:2] for a in arrays], np.int32).reshape(-1, 2)
         self.grey = all(a.shape[-1] == 1 for a in arrays)
         self.uniform: tuple[int, int] | None = None
 
@@ -82,7 +88,7 @@ class FilePictures:
     def __init__(self, paths: Sequence[Path], digests: Sequence[bytes], sizes: np.ndarray, grey: bool) -> None:
         self._paths = paths
         self._digests = digests
-        self.sizes = sizes
+        self.sizes: Sizes = sizes
         self.grey = grey
         first = tuple(int(n) for n in sizes[0])
         self.uniform: tuple[int, int] | None = (first[0], first[1]) if (sizes == sizes[0]).all() else None
@@ -92,16 +98,78 @@ class FilePictures:
 
     def read(self, index: int, channels: int) -> np.ndarray:
         path = self._paths[index]
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise UserError(
-                f"{shown(path)} was there when the data were scanned and cannot be read now: {reason}"
-            ) from error
+        data = _bytes_of(path)
         if hashlib.sha256(data).digest() != self._digests[index]:
-            raise UserError(f"{shown(path)} has changed since the data were scanned; start again to scan them anew")
-        try:
-            return decode(data, channels)
-        except Unreadable as error:
-            raise UserError(f"{shown(path)} cannot be decoded: {error}") from error
+            raise _changed(path)
+        return _decoded(path, data, channels)
+
+
+class ListedPictures:
+    """Pictures decoded from files of which only name and length in bytes were listed.
+
+    `lengths` is int64 (n,). They count as coloured and of several sizes: who wants to know better has to open them all.
+    """
+
+    in_memory = False
+    grey = False
+    uniform: tuple[int, int] | None = None
+
+    def __init__(self, root: Path, names: Sequence[str], lengths: np.ndarray) -> None:
+        self._root = root
+        self._names = names
+        self._lengths = lengths
+        self.sizes: Sizes = _HeaderSizes(root, names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def read(self, index: int, channels: int) -> np.ndarray:
+        path = self._root / self._names[index]
+        data = _bytes_of(path)
+        if len(data) != self._lengths[index]:
+            raise _changed(path)
+        return _decoded(path, data, channels)
+
+
+class _HeaderSizes:
+    """Sizes read from the headers of those files that are asked for, once."""
+
+    def __init__(self, root: Path, names: Sequence[str]) -> None:
+        self._root = root
+        self._names = names
+        self._known = np.zeros((len(names), 2), np.int32)
+
+    def __getitem__(self, index: Any, /) -> np.ndarray:
+        asked = np.atleast_1d(np.arange(len(self._names))[index])
+        for i in map(int, asked[self._known[asked, 0] == 0]):
+            path = self._root / self._names[i]
+            try:
+                self._known[i] = size_of(path)
+            except Unreadable as error:
+                raise _undecodable(path, error) from error
+        return self._known[index]
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{shown(path)} was there when the data were scanned and cannot be read now: {reason}"
+        ) from error
+
+
+def _changed(path: Path) -> UserError:
+    return UserError(f"{shown(path)} has changed since the data were scanned; start again to scan them anew")
+
+
+def _decoded(path: Path, data: bytes, channels: int) -> np.ndarray:
+    try:
+        return decode(data, channels)
+    except Unreadable as error:
+        raise _undecodable(path, error) from error
+
+
+def _undecodable(path: Path, error: Unreadable) -> UserError:
+    return UserError(f"{shown(path)} cannot be decoded: {error}; repair it, or remove it and begin again")

@@ -9,7 +9,7 @@ were judged on.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -103,15 +103,27 @@ def resized_crop(picture: np.ndarray, resize: int, size: tuple[int, int]) -> np.
     if (height, width) == size and resize == max(size):
         return picture
     new_height, new_width = resized(height, width, resize)
-    top, left = round((new_height - size[0]) / 2.0), round((new_width - size[1]) / 2.0)
-    if new_height * new_width <= _LARGEST_RESIZED:
-        if (new_height, new_width) != (height, width):
-            picture = resample(picture, (new_height, new_width))
-        return np.ascontiguousarray(picture[top : top + size[0], left : left + size[1]])
-    # A strip of 1 x 20,000 pixels would become 256 x 5,120,000: only what the crop keeps is computed.
-    y, y_box = _needed(height, new_height, top, size[0])
-    x, x_box = _needed(width, new_width, left, size[1])
-    return resample(np.ascontiguousarray(picture[y, x]), size, (x_box[0], y_box[0], x_box[1], y_box[1]))
+    center = round((new_height - size[0]) / 2.0), round((new_width - size[1]) / 2.0)
+    return windows(picture, (new_height, new_width), [center], size)[0]
+
+
+def windows(
+    picture: np.ndarray, whole: tuple[int, int], corners: Sequence[tuple[int, int]], size: tuple[int, int]
+) -> list[np.ndarray]:
+    """The windows of `size` whose upper left corners (row, column) these are in the picture resized to `whole`."""
+    height, width = picture.shape[:2]
+    if whole[0] * whole[1] <= _LARGEST_RESIZED:
+        if whole != (height, width):
+            picture = resample(picture, whole)
+        return [np.ascontiguousarray(picture[top : top + size[0], left : left + size[1]]) for top, left in corners]
+    # A strip of 1 x 20,000 pixels would become 256 x 5,120,000: only what is kept of it is computed.
+    found = []
+    for top, left in corners:
+        y, y_box = _needed(height, whole[0], top, size[0])
+        x, x_box = _needed(width, whole[1], left, size[1])
+        box = (x_box[0], y_box[0], x_box[1], y_box[1])
+        found.append(resample(np.ascontiguousarray(picture[y, x]), size, box))
+    return found
 
 
 def _needed(length: int, new_length: int, start: int, count: int) -> tuple[slice, tuple[float, float]]:

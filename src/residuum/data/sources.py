@@ -5,6 +5,7 @@ csv:FILE        a table of path,label[,split][,group]
 cifar10:PATH    the official archive, python or binary, extracted or .tar.gz
 cifar100:PATH   likewise, with the fine labels
 mnist:PATH      a folder of IDX files, gzipped or not
+imagenet:PATH   the official folders of ILSVRC 2012, listed and not read
 digits          scikit-learn's handwritten digits
 """
 
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,36 +23,59 @@ from residuum.data.archives import Arrays
 from residuum.data.cifar import read_cifar10, read_cifar100
 from residuum.data.csv_file import list_csv
 from residuum.data.embedded import read_digits
+from residuum.data.exclusion import without
 from residuum.data.folders import Listing, list_folder
+from residuum.data.imagenet import HELD_OUT, Listed, list_imagenet
 from residuum.data.manifest import PARTS, Manifest, digest_of
 from residuum.data.mnist import read_mnist
-from residuum.data.pictures import ArrayPictures
+from residuum.data.pictures import ArrayPictures, ListedPictures
 from residuum.data.scan import Progress, scan
 from residuum.data.splits import DEFAULT_FRACTION, cut, validation_count
 from residuum.errors import UserError, nearest, shown
 
-_FORMS = ("csv:FILE", "cifar10:PATH", "cifar100:PATH", "mnist:PATH", "digits")
+_FORMS = ("csv:FILE", "cifar10:PATH", "cifar100:PATH", "mnist:PATH", "imagenet:PATH", "digits")
 
 
 def open_data(
-    argument: str, *, val: float | None = None, allow_bad: bool = False, progress: Progress | None = None
+    argument: str,
+    *,
+    val: float | None = None,
+    allow_bad: bool = False,
+    exclude: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
 ) -> Manifest:
     """The data set that `argument` names (the forms are listed above); an existing folder wins over a name.
 
     `val` says what to hold out of the training pictures for validation: None is the default (the given
     validation part, else 10%, as in the paper's 45k/5k split of CIFAR), 0 none, a share below 1, or a number
     of pictures. Where it is given and the data have a validation part of their own, that part first joins the
-    training part. Files that cannot be read are left out; more than 1% of them, or an empty class, is an
-    error unless `allow_bad`. `progress` is called with the number of files read and of all files. Raises
+    training part. The pictures that `exclude` names, with reasons (`exclusion.read_exclude_list`), are not looked at.
+    Files that cannot be read are left out; more than 1% of them, or an empty class, is an error unless `allow_bad`.
+    (Of imagenet: no file is read here.) `progress` is called with the number of files read and of all files. Raises
     UserError.
     """
+    found, default = list_data(argument, progress)
+    left_out: tuple[tuple[str, str], ...] = ()
+    if exclude:
+        found, left_out = without(found, exclude, argument)
+    if isinstance(found, Listing):
+        manifest = _from_listing(argument, found, val, allow_bad, progress)
+    elif isinstance(found, Listed):
+        manifest = _from_listed(argument, found, val, allow_bad)
+    else:
+        manifest = _from_arrays(argument, found, val, default)
+    return replace(manifest, excluded=(*left_out, *manifest.excluded)) if left_out else manifest
+
+
+def list_data(argument: str, progress: Progress | None = None) -> tuple[Listing | Listed | Arrays, float]:
+    """What `argument` names, before any file of a picture is read, and the share that is held out by default."""
     if os.path.isdir(argument):
-        return _from_listing(argument, list_folder(Path(argument)), val, allow_bad, progress)
+        return list_folder(Path(argument)), DEFAULT_FRACTION
     if os.path.exists(argument):
         hint = f"; for a table of pictures give csv:{shown(argument)}" if argument.lower().endswith(".csv") else ""
         raise UserError(f"{shown(argument)} is a file; the data are a folder of class folders{hint}")
     if argument == "digits":
-        return _from_arrays(argument, read_digits(), val)
+        return read_digits(), DEFAULT_FRACTION
     name, colon, path = argument.partition(":")
     archives: dict[str, tuple[Callable[[Path], Arrays], float]] = {
         "cifar10": (read_cifar10, DEFAULT_FRACTION),
@@ -58,10 +83,12 @@ def open_data(
         "mnist": (read_mnist, 5000 / 60000),
     }
     if colon and path and name == "csv":
-        return _from_listing(argument, list_csv(Path(path)), val, allow_bad, progress)
+        return list_csv(Path(path)), DEFAULT_FRACTION
+    if colon and path and name == "imagenet":
+        return list_imagenet(Path(path), progress), HELD_OUT
     if colon and path and name in archives:
         read, default = archives[name]
-        return _from_arrays(argument, read(Path(path)), val, default)
+        return read(Path(path)), default
     raise UserError(_unknown(argument, name, colon))
 
 
@@ -103,12 +130,11 @@ def _from_listing(
     _refuse_one_class(argument, classes)
 
     index = {c: i for i, c in enumerate(classes)}
-    groups = None
+    groups, group_names = None, np.array([], object)
     if listing.groups is not None:
         kept_groups = [listing.groups[i] for i in pick]
-        groups = np.unique(np.array([os.fsencode(g) for g in kept_groups], object), return_inverse=True)[1].astype(
-            np.int64
-        )
+        group_names, numbers = np.unique(np.array([os.fsencode(g) for g in kept_groups], object), return_inverse=True)
+        groups = numbers.astype(np.int64)
     names = [listing.names[i] for i in pick]
     targets = np.array([index[label] for label in labels], np.int64)
     parts, more = _parts(names, targets, splits, classes, groups, val, DEFAULT_FRACTION)
@@ -122,6 +148,7 @@ def _from_listing(
         digest=digest_of(classes, names, targets, splits, result.contents),
         excluded=result.excluded,
         groups=groups,
+        group_names=tuple(os.fsdecode(name) for name in group_names),
         notes=(*notes, *more),
     )
 
@@ -140,6 +167,26 @@ def _from_arrays(argument: str, arrays: Arrays, val: float | None, default: floa
         digest=digest_of(arrays.classes, arrays.names, arrays.labels, arrays.splits, contents),
         notes=(*arrays.notes, *more),
         chiral=arrays.chiral,
+    )
+
+
+def _from_listed(argument: str, listed: Listed, val: float | None, allow_bad: bool) -> Manifest:
+    _refuse_one_class(argument, listed.classes)
+    notes = list(listed.notes)
+    if allow_bad:
+        notes.append("imagenet: files are read when they are used, so --allow-bad leaves none of them out")
+    lengths = [int(length).to_bytes(8, "little") for length in listed.lengths]
+    parts, more = _parts(listed.names, listed.labels, listed.splits, listed.classes, None, val, HELD_OUT)
+    return Manifest(
+        argument=argument,
+        names=tuple(listed.names),
+        labels=listed.labels,
+        classes=tuple(listed.classes),
+        parts=parts,
+        pictures=ListedPictures(listed.root, listed.names, listed.lengths),
+        # by WNID, so that the words that people are shown change nothing
+        digest=digest_of(listed.wnids, listed.names, listed.labels, listed.splits, lengths),
+        notes=(*notes, *more),
     )
 
 

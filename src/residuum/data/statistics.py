@@ -12,9 +12,14 @@ from residuum.data.manifest import Manifest
 from residuum.data.parallel import ordered
 from residuum.data.preprocessing import Preprocessing, resized_crop, view
 from residuum.data.random import permutation
+from residuum.data.scan import Progress
 
 SAMPLE = 10_000
 """Pictures, chosen by a constant, on which channel statistics and principal colours are computed at most."""
+
+MEAN_SAMPLE = 50_000
+"""Pictures, chosen likewise, of which the mean picture is made at most: all of CIFAR, a 25th of ImageNet, where every
+pixel is then known to about 0.3 of 255 levels (docs/decisions/0007)."""
 
 STD_FLOOR = 1e-3
 """A smaller standard deviation, of a constant channel, would turn rounding into signal."""
@@ -28,7 +33,7 @@ def channel_statistics(
     """Mean and standard deviation of a part's pixels per channel, on the 0..1 scale, as seen by an input of
     `size`."""
     counts = np.zeros((channels, 256), np.int64)
-    for picture in _pictures(manifest, part, channels, lambda p: resized_crop(p, max(size), size)):
+    for picture in _pictures(manifest, part, channels, lambda p: resized_crop(p, max(size), size), SAMPLE):
         for channel in range(channels):
             counts[channel] += np.bincount(picture[..., channel].ravel(), minlength=256)
     values = np.arange(256) / 255
@@ -38,10 +43,13 @@ def channel_statistics(
 
 
 def pca_colour(manifest: Manifest, part: str, channels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues (C,) and eigenvectors (C, C), in columns, of the covariance of a part's pixels on the 0..1
-    scale."""
+    """Eigenvalues (C,) and eigenvectors (C, C), in columns, of the covariance of a part's pixels on the 0..1 scale.
+
+    The scale matters: the shift of Krizhevsky et al. 2012, section 4.1, is in proportion to eigenvalues, which go with
+    the square of pixel values. Their paper does not name it; on 0..1 the values are those in common use for ImageNet.
+    """
     count, total, products = 0, np.zeros(channels), np.zeros((channels, channels))
-    for picture in _pictures(manifest, part, channels, _thinned):
+    for picture in _pictures(manifest, part, channels, _thinned, SAMPLE):
         pixels = picture.reshape(-1, channels) / 255
         count += len(pixels)
         total += pixels.sum(0)
@@ -53,12 +61,20 @@ def pca_colour(manifest: Manifest, part: str, channels: int) -> tuple[np.ndarray
     return np.maximum(values, 0), vectors * signs
 
 
-def mean_picture(manifest: Manifest, part: str, preprocessing: Preprocessing) -> np.ndarray:
-    """The mean of all views of a part, the paper's per-pixel mean: float32 (C, H, W) on the 0..1 scale."""
-    total = np.zeros((*preprocessing.size, preprocessing.channels), np.int64)
-    for seen in _pictures(manifest, part, preprocessing.channels, lambda p: view(p, preprocessing), sampled=False):
+def mean_picture(
+    manifest: Manifest, part: str, preprocessing: Preprocessing, progress: Progress | None = None
+) -> np.ndarray:
+    """The mean of the evaluation views of a part, the paper's per-pixel mean: float32 (C, H, W) on the 0..1 scale.
+
+    Pictures of several sizes have no common pixels but in a view of one size; of random crops, too, this mean is
+    subtracted. `progress` is called with the number of pictures read and of all that will be.
+    """
+    total, count = np.zeros((*preprocessing.size, preprocessing.channels), np.int64), 0
+    change = partial(view, preprocessing=preprocessing)
+    for seen in _pictures(manifest, part, preprocessing.channels, change, MEAN_SAMPLE, progress):
         total += seen
-    mean = total / (255 * len(manifest.part(part)))
+        count += 1
+    mean = total / (255 * count)
     return np.ascontiguousarray(mean.transpose(2, 0, 1), dtype=np.float32)
 
 
@@ -73,18 +89,20 @@ def _pictures(
     part: str,
     channels: int,
     change: Callable[[np.ndarray], np.ndarray],
-    *,
-    sampled: bool = True,
+    most: int,
+    progress: Progress | None = None,
 ) -> Iterator[np.ndarray]:
-    """The part's pictures, or `SAMPLE` of them, changed."""
+    """The part's pictures, or `most` of them, changed."""
     indices = manifest.part(part)
-    if sampled and len(indices) > SAMPLE:
-        indices = np.sort(indices[permutation(0, 0, len(indices))[:SAMPLE]])
+    if len(indices) > most:
+        indices = np.sort(indices[permutation(0, 0, len(indices))[:most]])
 
     def one(index: int) -> np.ndarray:
         return change(manifest.pictures.read(int(index), channels))
 
     workers = 0 if manifest.pictures.in_memory else min(4, os.cpu_count() or 1)
-    chunks = (indices[i : i + _CHUNK] for i in range(0, len(indices), _CHUNK))
-    for _, changed in ordered(((None, [partial(one, i) for i in chunk]) for chunk in chunks), workers):
+    chunks = ((i, indices[i : i + _CHUNK]) for i in range(0, len(indices), _CHUNK))
+    for start, changed in ordered(((i, [partial(one, index) for index in chunk]) for i, chunk in chunks), workers):
         yield from changed
+        if progress is not None:
+            progress(start + len(changed), len(indices))

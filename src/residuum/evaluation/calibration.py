@@ -64,6 +64,28 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int =
     return math.fsum(gaps) / len(labels)
 
 
+def risk_coverage(probabilities: np.ndarray, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Coverage (fractions of 1) and the error on what is covered (percent), most confident pictures first: both (N,).
+
+    `probabilities` is (N, K), `wrong` bool (N,). Pictures of equal confidence cannot be told apart by a threshold: they
+    share the mean of their errors (Geifman and El-Yaniv 2017, arXiv 1705.08500, section 2).
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence, kind="stable")
+    _, place, counts = np.unique(-confidence[order], return_inverse=True, return_counts=True)
+    tied = np.bincount(place, wrong[order].astype(np.float64)) / counts
+    taken = np.arange(1, len(wrong) + 1)
+    return taken / len(wrong), 100 * np.cumsum(tied[place]) / taken
+
+
+def area_under_risk(probabilities: np.ndarray, wrong: np.ndarray) -> float:
+    """AURC, a fraction of 1: the mean over all coverages of the error on what is covered; lower is better.
+
+    Geifman, Uziel and El-Yaniv 2019, arXiv 1805.08206.
+    """
+    return math.fsum(risk_coverage(probabilities, wrong)[1].tolist()) / (100 * len(wrong))
+
+
 def most_wrong(evaluation: Evaluation, k: int) -> np.ndarray:
     """At most `k` rows of the evaluation, the highest loss first; equal losses keep their order."""
     return np.argsort(-evaluation.losses, kind="stable")[:k]

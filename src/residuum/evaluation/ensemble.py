@@ -35,9 +35,10 @@ def ensemble(evaluations: Iterable[Evaluation], members: tuple[Member, ...]) -> 
             total += evaluation.probabilities[:, [evaluation.classes.index(name) for name in first.classes]]
     assert first is not None
     record = replace(from_dict(Record, first.protocol, "protocol"), ensemble=members)
-    return Evaluation.from_probabilities(
+    joined = Evaluation.from_probabilities(
         first.classes, first.names, first.indices, first.labels, total / len(members), to_dict(record)
     )
+    return replace(joined, groups=first.groups)
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def evaluate_network(
     `labels` (N,) index `classes`; by default they are the manifest's own. Logits are divided by the `temperature`.
     """
     logits = all_logits(network, batches, precision, progress)
-    return Evaluation.from_logits(
+    found = Evaluation.from_logits(
         classes=tuple(classes),
         names=tuple(manifest.names[i] for i in indices),
         indices=np.asarray(indices),
@@ -69,6 +70,7 @@ def evaluate_network(
         logits=logits.astype(np.float64) / temperature,
         protocol=protocol,
     )
+    return replace(found, groups=manifest.groups_of(np.asarray(indices)))
 
 
 def protocol_of(manifest: Manifest, split: str, view: dict[str, Any], temperature: float = 1.0) -> dict[str, Any]:

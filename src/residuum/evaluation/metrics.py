@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from residuum.errors import UserError, shown
-from residuum.evaluation.calibration import calibration_error
+from residuum.evaluation.calibration import area_under_risk, calibration_error
 from residuum.evaluation.costs import cheapest, mean_cost
 
 FIGURES = ("precision", "recall", "f1", "sensitivity", "specificity", "auc")
@@ -44,6 +44,8 @@ class Evaluation:
     """How it was measured, in full: data, split, view, precision, backend, ..."""
     costs: np.ndarray | None = None
     """(K, K) float64, the price of taking the class of the row for that of the column; None: mistakes cost alike."""
+    groups: tuple[str, ...] | None = None
+    """N names of the groups that the data put the pictures into, or None."""
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -169,6 +171,19 @@ class Evaluation:
             "mean_cost_of_most_probable": mean_cost(self.labels, probable, self.costs),
         }
 
+    def _per_group(self) -> list[dict[str, Any]] | None:
+        """Pictures and errors of each group, the worst first; None where the data have none."""
+        if self.groups is None:
+            return None
+        names, place = np.unique(np.array(self.groups, dtype=object), return_inverse=True)
+        images = np.bincount(place)
+        wrong = np.bincount(place, self.predicted != self.labels).astype(int)
+        rows = [
+            {"group": str(name), "images": int(n), "wrong": int(w), "error": 100 * int(w) / int(n)}
+            for name, n, w in zip(names, images, wrong, strict=True)
+        ]
+        return sorted(rows, key=lambda row: (-row["error"], row["group"]))
+
     def summary(self) -> dict[str, Any]:
         """All figures, ready for JSON; errors in percent, calibration error and ratios as fractions of 1."""
         N, K = len(self.names), len(self.classes)
@@ -186,6 +201,8 @@ class Evaluation:
             "confusion": self.confusion().tolist() if K <= LARGEST_CONFUSION else None,
             "per_class": [dict(row) for row in self.per_class],
             "costs": self._cost_summary(),
+            "area_under_risk": area_under_risk(self.probabilities, self.predicted != self.labels),
+            "per_group": self._per_group(),
             "macro": {figure: _mean([row[figure] for row in self.per_class]) for figure in FIGURES},
         }
 

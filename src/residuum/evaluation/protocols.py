@@ -12,13 +12,14 @@ Krizhevsky et al. and Simonyan and Zisserman average what leaves the softmax, so
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
 from residuum.config import STRICT
 from residuum.data.manifest import Manifest
 from residuum.data.preprocessing import Preprocessing
 from residuum.errors import UserError, nearest, shown
+from residuum.evaluation.runtime import Runtime
 
 Name = Literal["center", "single-view", "flip", "ten-crop", "fully-convolutional", "multi-scale"]
 Average = Literal["probabilities", "logits"]
@@ -123,12 +124,15 @@ class Record:
     __pydantic_config__ = STRICT
 
 
-def record(protocol: Protocol, manifest: Manifest, split: str, temperature: float = 1.0) -> Record:
-    """A protocol at work on a part of a data set."""
-    return Record(
+def record(
+    protocol: Protocol, manifest: Manifest, split: str, temperature: float = 1.0, runtime: Runtime | None = None
+) -> Record:
+    """A protocol at work on a part of a data set; without a `runtime`, by torch in float32."""
+    found = Record(
         protocol.name, manifest.argument, manifest.digest, split, protocol.view, protocol.average,
         temperature=temperature,
     )  # fmt: skip
+    return found if runtime is None else replace(found, backend=runtime.backend, precision=runtime.precision)
 
 
 def choose_protocol(

@@ -23,6 +23,7 @@ from residuum.data.tensors import Normaliser
 from residuum.errors import UserError, shown
 from residuum.evaluation.evaluate import logits_of
 from residuum.evaluation.protocols import Average, Protocol
+from residuum.evaluation.runtime import Runtime
 from residuum.evaluation.sized import Sized
 from residuum.evaluation.views import passes, seen_sizes, views
 from residuum.nets.network import Network
@@ -51,19 +52,26 @@ def score(
     batch_size: int = 64,
     workers: int = 0,
     temperature: float = 1.0,
+    runtime: Runtime | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> np.ndarray:
     """What the network says of the pictures `indices`: (N, K) float64.
 
     Probabilities where the protocol averages these, else logits. `batch_size` is a number of views of the network's
     own size: of larger ones fewer are computed at a time. `progress` counts each picture once for each pass.
-    UserError, before any picture is read, where one does not go through the network.
+    UserError, before any picture is read, where one does not go through the network, or not through the `runtime` that
+    takes its place.
     """
     if batch_size < 1:
         raise UserError(f"the batch size must be at least 1, and is {batch_size}")
     view = protocol.view
     sized = Sized(network, view.dense)
     groups = _groups(manifest, indices, protocol, sized)
+    if runtime is not None and (view.dense or any(group.size != preprocessing.size for group in groups)):
+        raise UserError(
+            f"protocol {protocol.name} shows the network other sizes than its own, and --backend {runtime.backend} is "
+            "made for that one: leave --backend out"
+        )
     shots = max(len(view.crops), 1) * (1 + view.mirror)
 
     def read(position: int, side: int | None) -> np.ndarray:
@@ -90,9 +98,8 @@ def score(
             inputs = normalise(pixels.reshape(-1, *pixels.shape[2:])).permute(0, 3, 1, 2)
             if view.mirror:
                 inputs = torch.cat((inputs, inputs.flip(3)))
-            logits = logits_of(sized.at(group.size), inputs).reshape(
-                1 + view.mirror, *pixels.shape[:2], total.shape[1], -1
-            )
+            found = runtime.logits(inputs) if runtime is not None else logits_of(sized.at(group.size), inputs)
+            logits = found.reshape(1 + view.mirror, *pixels.shape[:2], total.shape[1], -1)
             total[cut] += _mean(logits, protocol.average, temperature)[: len(cut)].numpy()
             done += len(cut)
             if progress:

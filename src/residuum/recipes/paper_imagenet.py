@@ -1,11 +1,15 @@
 """paper-imagenet: the ImageNet recipe of He et al. 2015, section 3.4, nothing added.
 
 Goal       the numbers of Tables 2 to 4
-Command    residuum train PATH --model resnet50 --recipe paper-imagenet   (PATH: class folders, train/ and val/)
+Command    residuum train imagenet:PATH --model resnet50 --recipe paper-imagenet
 Hardware   the paper: eight GPUs; not for a CPU
-Result     paper, 10-crop top-1 error: ResNet-34 A 25.03 %, 50 22.85 %; not run with this code
+Result     paper, 10-crop top-1 error: ResNet-34 A 25.03 %, 50 22.85 %; not run at full size with this code
+Input      shorter side an integer in [256, 480], a 224 crop at any position or its mirror image, the per-pixel mean
+           subtracted, AlexNet's colour shift (deviation 0.1)
 Deviations the plateau is judged on the validation error with a patience of five epochs (the paper gives no number);
-           pictures are resized by an antialiased bilinear filter
+           pictures are resized by an antialiased bilinear filter, and turned as their EXIF data say; the mean is that
+           of the evaluation views of 50,000 training pictures, the principal colours those of 10,000
+           (docs/decisions/0007)
 """
 
 from residuum.data.augment import Augment

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from residuum.evaluation.calibration import reliability
 from residuum.evaluation.metrics import Evaluation
 from residuum.report import plots
+from residuum.report.finetuning import finetune_record
 from residuum.report.mistakes import Confusion, confusion, worst
 from residuum.report.pictures import Thumbnail, data_uri, thumbnail
 from residuum.report.wording import amount, duration, extent, number, percent, rows, section
@@ -75,7 +76,7 @@ def contents(
         "network": totals.get("name") or run.get("name") or "Residual network",
         "data_name": data.get("argument"),
         "status": run.get("status"),
-        "sentence": _sentence(results),
+        "sentence": error_sentence(results),
         "protocol": rows(section(results, "protocol")),
         "facts": _facts(results, totals, time),
         "predict": _predict_command(folder),
@@ -96,10 +97,14 @@ def contents(
         "classes": [str(name) for name in _listed(data.get("classes"))],
         "notes": [str(note) for note in _listed(data.get("notes"))],
         "made": _made(run, time),
+        "finetune": finetune_record(section(run, "finetune")),
+        "heads": _listed(section(run, "finetune").get("heads")),
+        "costs": section(results, "costs"),
+        "chosen": "kept" in section(run, "finetune"),
     }
 
 
-def _sentence(results: dict[str, Any]) -> str | None:
+def error_sentence(results: dict[str, Any]) -> str | None:
     """The error in plain words, as in "wrong on 14 of 360 held-out pictures (3.9%)"."""
     images, error = results.get("images"), results.get("top1_error")
     if not images or error is None:

@@ -37,9 +37,14 @@ def thumbnail(read: Callable[[int], np.ndarray], index: int) -> Thumbnail | None
         pixels = read(index)
     except UserError:
         return None
-    picture = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    return embedded(Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels), LARGEST_SIDE)
+
+
+def embedded(picture: Image.Image, largest: int) -> Thumbnail:
+    """A picture, at most `largest` pixels a side: small ones as PNG, others as JPEG."""
     small = max(picture.size) < PIXELATED_BELOW
-    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    picture = picture.copy()
+    picture.thumbnail((largest, largest), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     if small:
         picture.save(file, "PNG", optimize=True)

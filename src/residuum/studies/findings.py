@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from residuum.devices import describe_environment
 from residuum.files import make_folder, write_atomic
 from residuum.report.page import Plot
 from residuum.report.plots import DARK, LIGHT, Draw, svg
@@ -132,6 +137,17 @@ def mean_and_spread(values: Sequence[float], digits: int = 2) -> str:
     if len(values) == 1:
         return f"{values[0]:.{digits}f}"
     return f"{statistics.fmean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+
+
+def made_now() -> tuple[tuple[str, str], ...]:
+    """By which command, on what and when, for what is measured in this very call."""
+    environment = describe_environment(torch.device("cpu"), torch.float32)
+    return (
+        ("command", " ".join(["residuum", *sys.argv[1:]])),
+        ("machine", f"{environment['processor']}, {environment['threads']} threads"),
+        ("versions", f"residuum {environment['residuum']}, torch {environment['torch']}"),
+        ("date", datetime.datetime.now(datetime.UTC).date().isoformat()),
+    )
 
 
 def protocol_of(records: Sequence[dict[str, Any]], budget: str) -> tuple[tuple[str, str], ...]:

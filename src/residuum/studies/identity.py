@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from residuum.studies.figures import Line, Panel, panels
-from residuum.studies.findings import Figure, Findings, Table
+from residuum.studies.findings import Figure, Findings, Table, made_now
 from residuum.studies.request import Request
 
 CHANNELS = (1, 16, 64)
@@ -100,7 +100,7 @@ def conduct(request: Request) -> Findings:
             ),
             ("training", f"L1 loss, Adam, learning rate {RATE:g}, batches of {BATCH}, at most {LONGEST} epochs"),
             ("seeds", ", ".join(map(str, range(request.seeds)))),
-            ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
+            *made_now(),
             ("time", f"{time.perf_counter() - started:.0f} s"),
         ),
         notes=(
@@ -123,7 +123,8 @@ def _answer(found: dict[tuple[int, bool], list[Attempt]]) -> str:
     said = []
     for channels in CHANNELS:
         without, beside = (statistics.fmean(len(a.losses) for a in found[channels, s]) for s in (False, True))
-        said.append(f"{beside:.1f} epochs with a shortcut against {without:.1f} without for {channels} channels")
+        word = "channel" if channels == 1 else "channels"
+        said.append(f"{beside:.1f} epochs with a shortcut against {without:.1f} without for {channels} {word}")
     return "Learning zero took " + "; ".join(said) + "."
 
 

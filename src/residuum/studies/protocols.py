@@ -17,7 +17,7 @@ from residuum.progress import Reporter
 from residuum.run import Run
 from residuum.studies import degradation, paper
 from residuum.studies.figures import Line, Panel, panels
-from residuum.studies.findings import MISSING, Figure, Findings, Table, mean_and_spread, protocol_of
+from residuum.studies.findings import MISSING, Figure, Findings, Table, made_now, mean_and_spread, protocol_of
 from residuum.studies.request import Request
 from residuum.studies.trial import Trial
 
@@ -73,7 +73,7 @@ def conduct(request: Request) -> Findings:
             ("pictures", f"{first_evaluation.protocol['split']} part of {Path(request.manifest.argument).name}, digest "
              f"{request.manifest.digest[:12]}"),
             ("averaged", "probabilities, over views and over the models of the ensemble; float32"),
-            *protocol_of(records, request.budget.text),
+            *(protocol_of(records, request.budget.text) or made_now()),
         ),
         notes=("No protocol was chosen on these pictures for later use: all of them are shown.",),
         records=tuple(records),

@@ -19,7 +19,7 @@ from residuum.run import Run
 from residuum.spec import NetworkSpec
 from residuum.studies import degradation
 from residuum.studies.figures import Line, Panel, panels, strengths
-from residuum.studies.findings import Figure, Findings, Table, mean_and_spread, protocol_of
+from residuum.studies.findings import Figure, Findings, Table, made_now, mean_and_spread, protocol_of
 from residuum.studies.request import Request
 
 PICTURES = 1000
@@ -91,6 +91,7 @@ def _of_files(request: Request) -> Findings:
     protocol = (
         ("data", f"{Path(request.manifest.argument).name}, digest {request.manifest.digest[:12]}"),
         ("models", "; ".join(facts) or ", ".join(path.name for path in request.models)),
+        *made_now(),
     )
     return _findings(found, protocol, ())
 

@@ -66,3 +66,17 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
     if "random.cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["random.cuda"])
     return state
+
+
+def save_weights(path: Path, network: nn.Module) -> None:
+    """The network's state alone."""
+    contiguous = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    write_atomic(path, safetensors.torch.save(contiguous))
+
+
+def load_weights(path: Path, network: nn.Module) -> None:
+    """Inverts `save_weights`, in place."""
+    try:
+        network.load_state_dict(safetensors.torch.load_file(path))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise UserError(f"the weights {shown(path)} cannot be read ({error}); start again with a new --out") from None

@@ -73,6 +73,40 @@ class Plateau:
 
 
 @dataclass(frozen=True)
+class FineTune:
+    """How a network that was trained elsewhere is fitted to new data: first its classifier, then its upper stages.
+
+    head_epochs     passes over the features that the frozen network gives; each picture is computed once
+    head_lr         the classifier's highest rate there, on features scaled to length 1 (half a cosine to 0)
+    stages          how many of the upper stages learn after that; 0: the classifier alone
+    decay           each stage's rate is that of the part above it times this; the classifier has the recipe's
+                    (discriminative rates: Howard and Ruder 2018, arXiv 1801.06146, section 3.2)
+    batch_norm      frozen: running statistics stay as they came; re-estimated: batches have their own, and running ones
+                    follow; auto: re-estimated from 1,000 pictures and batches of 16 on
+    patience        epochs without a lower validation loss after which training ends; 0: it goes to its end
+    """
+
+    head_epochs: int = 100
+    head_lr: float = 2.0
+    stages: int = 2
+    decay: float = 0.3
+    batch_norm: Literal["auto", "frozen", "re-estimated"] = "auto"
+    patience: int = 6
+    __pydantic_config__ = STRICT
+
+    def problems(self) -> list[str]:
+        """What is wrong with the fields."""
+        rules = {
+            "head_epochs must be at least 1": self.head_epochs >= 1,
+            "head_lr must be a positive number": 0 < self.head_lr < math.inf,
+            "stages must not be negative": self.stages >= 0,
+            "decay must be more than 0 and at most 1": 0 < self.decay <= 1,
+            "patience must not be negative": self.patience >= 0,
+        }
+        return [rule for rule, holds in rules.items() if not holds]
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How a network is trained.
 
@@ -85,6 +119,11 @@ class Recipe:
     augment           with both crop_padding and area, the first is for small pictures fed whole, the second for
                       larger ones
     precision         auto: bfloat16 where the processor computes in it, else float32
+    class_weights     balanced: a picture counts n / (classes * pictures of its class), so that rare classes weigh as
+                      much as common ones
+    focal_gamma       the loss of a picture times (1 - p of its class)^gamma (Lin et al. 2017, arXiv 1708.02002, eq. 4)
+    balanced_sampling every class is drawn equally often
+    finetune          how weights from elsewhere are fitted to the data; None trains all layers alike
     """
 
     name: str
@@ -101,6 +140,10 @@ class Recipe:
     per_pixel_mean: bool = False
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     channels_last: bool = True
+    class_weights: Literal["none", "balanced"] = "none"
+    focal_gamma: float = 0.0
+    balanced_sampling: bool = False
+    finetune: FineTune | None = None
     __pydantic_config__ = STRICT
 
     def check(self) -> Recipe:
@@ -122,7 +165,14 @@ class Recipe:
             )
             and [f for f, _ in self.resolution] == sorted({f for f, _ in self.resolution}),
         }
+        rules |= {
+            "focal_gamma must not be negative": 0 <= self.focal_gamma < math.inf,
+            "class_weights and balanced_sampling both make up for rare classes: choose one": not (
+                self.balanced_sampling and self.class_weights != "none"
+            ),
+        }
         found += [rule for rule, holds in rules.items() if not holds]
+        found += self.finetune.problems() if self.finetune else []
         if found:
             raise UserError(f"recipe {self.name}: " + "; ".join(found))
         self.augment.check()

@@ -10,6 +10,7 @@ import numpy as np
 from residuum import catalog
 from residuum.data.manifest import Manifest
 from residuum.data.preprocessing import Preprocessing
+from residuum.data.scan import Progress
 from residuum.data.statistics import channel_statistics, mean_picture
 from residuum.errors import UserError
 from residuum.plan import layers_of_depth
@@ -67,7 +68,9 @@ def whole_size(manifest: Manifest) -> tuple[int, int] | None:
     return size[0] * times, size[1] * times
 
 
-def choose_preprocessing(manifest: Manifest, spec: AnySpec, per_pixel: bool) -> tuple[Preprocessing, np.ndarray | None]:
+def choose_preprocessing(
+    manifest: Manifest, spec: AnySpec, per_pixel: bool, progress: Progress | None = None
+) -> tuple[Preprocessing, np.ndarray | None]:
     """Size from the spec, statistics from the training part; the usual margin of 8/7 around photos' centre crop."""
     height, width = spec.input_size()
     whole = whole_size(manifest) is not None
@@ -78,18 +81,30 @@ def choose_preprocessing(manifest: Manifest, spec: AnySpec, per_pixel: bool) -> 
     if not per_pixel:
         return replace(view, mean=mean, std=std), None
     # the paper subtracts and does not divide; the first batch norm takes care of the scale
-    return replace(view, mean=mean, per_pixel=True), mean_picture(manifest, "train", view)
+    return replace(view, mean=mean, per_pixel=True), mean_picture(manifest, "train", view, progress)
 
 
-def settle(manifest: Manifest, name: str, spec: AnySpec, recipe: Recipe) -> Setup:
-    """Network, preprocessing, recipe and length for a data set."""
-    preprocessing, mean = choose_preprocessing(manifest, spec, recipe.per_pixel_mean)
+def settle(
+    manifest: Manifest,
+    name: str,
+    spec: AnySpec,
+    recipe: Recipe,
+    progress: Progress | None = None,
+    view: tuple[Preprocessing, np.ndarray | None] | None = None,
+) -> Setup:
+    """Network, preprocessing, recipe and length for a data set; `progress` is that of the mean picture.
+
+    `view` is the preprocessing, with its mean picture, that weights from elsewhere are used to.
+    """
+    preprocessing, mean = view or choose_preprocessing(manifest, spec, recipe.per_pixel_mean, progress)
     settled, length = fit(
         recipe,
         images=len(manifest.part("train")),
         size=preprocessing.size,
-        whole=whole_size(manifest) is not None,
+        whole=whole_size(manifest) is not None if view is None else whole_size(manifest) == preprocessing.size,
         layers=layers_of_depth(spec),
         chiral=manifest.chiral,
     )
+    if view is not None and settled.finetune is not None and settled.finetune.stages == 0:
+        length = replace(length, steps=0)  # the classifier alone, on features
     return Setup(name, spec, preprocessing, mean, settled, length)

@@ -1,0 +1,217 @@
+"""Copies: groups of pictures that show the same, and what they spoil - labels, the test, the validation, the balance."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from residuum.data.checks.finding import Finding, LeaveOut, Member, Severity, counted
+from residuum.data.checks.groups import Groups
+from residuum.data.checks.likeness import Pair, find_pairs
+from residuum.data.checks.survey import Survey
+from residuum.data.manifest import PARTS
+from residuum.errors import shown
+
+LARGE = 20
+"""Near copies in one group beyond which it is rather a film, or parts before a fixed camera."""
+OFTEN, MANY = 0.05, 20
+"""Share and number of pictures in near copies under two classes beyond which the classes may differ in small things."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """One group: its members with what each is to `kept`, which is the one to keep.
+
+    `exact` says that all have the same pixels; `likeness` is the least between two that were compared.
+    """
+
+    members: tuple[Member, ...]
+    kept: Member
+    exact: bool
+    likeness: float
+
+
+def find_copies(survey: Survey, workers: int, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
+    """The groups of copies by what they spoil, the worst first."""
+    same_file, single = _same_files(survey)
+    looks = [survey.look(i) for i in single]
+    found = find_pairs(
+        np.stack([look.miniature for look in looks]),
+        np.array([(look.height, look.width) for look in looks], np.int64),
+        lambda place, side: survey.contents.read(single[place], side),
+        mirror=not survey.contents.chiral,
+        workers=workers,
+        progress=progress,
+    )
+    pairs = [*same_file, *(_named(pair, single) for pair in found.pairs)]
+    by_kind: defaultdict[str, list[Copies]] = defaultdict(list)
+    for group in _grouped(survey, pairs):
+        by_kind[_kind(survey, group)].append(group)
+    return list(_findings(survey, by_kind, found.raised))
+
+
+def _same_files(survey: Survey) -> tuple[list[Pair], list[int]]:
+    """Pairs of the same bytes, and one picture of each content."""
+    first: dict[bytes, int] = {}
+    pairs = []
+    for index in survey.readable.tolist():
+        before = first.setdefault(survey.look(index).digest, index)
+        if before != index:
+            pairs.append(Pair(before, index, 1.0, False, (1, 0, 1, 0), True))
+    return pairs, list(first.values())
+
+
+def _named(pair: Pair, single: list[int]) -> Pair:
+    return Pair(single[pair.first], single[pair.second], pair.likeness, pair.mirrored, pair.warp, pair.same_pixels)
+
+
+def _grouped(survey: Survey, pairs: Iterable[Pair]) -> list[Copies]:
+    groups = Groups(len(survey.looks))
+    beside: defaultdict[int, list[Pair]] = defaultdict(list)
+    for pair in pairs:
+        groups.join(pair.first, pair.second)
+        beside[pair.first].append(pair)
+        beside[pair.second].append(pair)
+    result = []
+    for together in groups.together():
+        kept = min(together, key=lambda index: _rank(survey, index))
+        remarks = _remarks(survey, kept, beside)
+        if len({survey.label(i) for i in together}) > 1:
+            remarks[kept] = ""  # who knows which class is right
+        members = tuple(
+            Member(i, survey.contents.names[i], survey.label(i), _shown_part(survey, i), remarks[i])
+            for i in sorted(together, key=lambda i: (i != kept, i))
+        )
+        inside = [pair for i in together for pair in beside[i]]
+        exact = all(pair.same_pixels for pair in inside)
+        result.append(Copies(members, members[0], exact, min(pair.likeness for pair in inside)))
+    return sorted(result, key=lambda copies: (not copies.exact, -copies.likeness, copies.members[0].index))
+
+
+def _rank(survey: Survey, index: int) -> tuple[int, ...]:
+    """The copy to keep comes first: that of the test, so that results stay comparable; else the largest still picture."""
+    look = survey.look(index)
+    return -PARTS.index(survey.part(index)), look.frames > 1, -look.height * look.width, -look.length, index
+
+
+def _shown_part(survey: Survey, index: int) -> str | None:
+    if any(survey.contents.splits):
+        return survey.part(index)
+    return "held out" if index in survey.held_out else None
+
+
+def _remarks(survey: Survey, kept: int, beside: dict[int, list[Pair]]) -> dict[int, str]:
+    """What each member of a group is to the one that is kept, along the pairs between them."""
+    found = {kept: "to keep"}
+    # member -> same pixels, mirrored, cropped
+    relation = {kept: (True, False, False)}
+    queue = deque([kept])
+    while queue:
+        here = queue.popleft()
+        for pair in beside[here]:
+            there = pair.second if pair.first == here else pair.first
+            if there in relation:
+                continue
+            same, mirrored, cropped = relation[here]
+            relation[there] = (same and pair.same_pixels, mirrored != pair.mirrored, cropped or _is_crop(pair))
+            found[there] = _remark(survey, kept, there, *relation[there])
+            queue.append(there)
+    return found
+
+
+def _is_crop(pair: Pair) -> bool:
+    scale_x, shift_x, scale_y, shift_y = pair.warp
+    return max(abs(scale_x - 1), abs(scale_y - 1), abs(shift_x), abs(shift_y)) > 0.03
+
+
+def _remark(survey: Survey, kept: int, there: int, same: bool, mirrored: bool, cropped: bool) -> str:
+    one, other = survey.look(kept), survey.look(there)
+    if one.digest == other.digest:
+        return "same file" if survey.contents.bytes_of else "same pixels"
+    if same:
+        return "same pixels"
+    resized = (one.height, one.width) != (other.height, other.width)
+    size = f"resized to {other.width} × {other.height}"
+    words = [word for word, so in (("mirrored", mirrored), ("cropped", cropped), (size, resized)) if so]
+    return " and ".join((", ".join(words[:-1]), words[-1]) if len(words) > 1 else words) or "nearly the same"
+
+
+def _kind(survey: Survey, copies: Copies) -> str:
+    places = [member.index for member in copies.members if member.index is not None]
+    if len({member.label for member in copies.members}) > 1:
+        return "label-conflict"
+    if len({survey.part(index) for index in places}) > 1:
+        return "leakage"
+    if len({index in survey.held_out for index in places}) > 1:
+        return "validation-leakage"
+    return "duplicate" if copies.exact else "near-duplicate"
+
+
+def _findings(survey: Survey, by_kind: dict[str, list[Copies]], raised: bool) -> Iterable[Finding]:
+    texts: dict[str, tuple[Severity, Callable[[int], str], str]] = {
+        "label-conflict": (
+            "error",
+            lambda n: f"{counted(n, 'picture')} under more than one class",
+            "Decide which class is right and remove the other copies. Until then leave all of them out: "
+            "whatever a network answers, it is told that it is wrong.",
+        ),
+        "leakage": (
+            "error",
+            lambda n: f"{counted(n, 'picture')} in more than one of train, val and test",
+            "What is known by heart counts as recognised, so the measured error is too low. Leave out the copies in "
+            "train (of val and test, those in val).",
+        ),
+        "validation-leakage": (
+            "warning",
+            lambda n: f"{counted(n, 'picture')} on both sides of the validation part that training would hold out",
+            "The validation error would come out too low. Leave out all copies but one; or give the data as a csv: "
+            "table with a group column, and a group stays on one side.",
+        ),
+        "duplicate": (
+            "warning",
+            lambda n: f"{counted(n, 'picture')} there more than once",
+            "Each counts as often as it is there. Keep one.",
+        ),
+        "near-duplicate": (
+            "warning",
+            lambda n: f"{counted(n, 'picture')} with near copies",
+            "Resized, recompressed, mirrored or slightly cropped, or taken moments apart. Look at them, and keep one "
+            "of each unless they are meant as different views.",
+        ),
+    }  # fmt: skip
+    for kind, (severity, title, advice) in texts.items():
+        groups = by_kind.get(kind, [])
+        if not groups:
+            continue
+        near = sum(len(group.members) for group in groups if not group.exact)
+        doubtful = kind == "label-conflict" and near > max(MANY, OFTEN * len(survey.readable))
+        if doubtful:
+            advice += (
+                " So many likenesses across classes may mean that the classes differ in small things: only copies with "
+                "the same pixels are put on the list of files to leave out."
+            )
+        if raised and near:
+            advice += " The pictures of this set are much alike, so only the closest likenesses are called copies."
+        yield Finding(
+            kind, severity, title(len(groups)), advice,
+            tuple(group.members for group in groups),
+            tuple(_leave_out(kind, group, doubtful) for group in groups),
+        )  # fmt: skip
+
+
+def _leave_out(kind: str, copies: Copies, doubtful: bool) -> LeaveOut:
+    """All copies where their classes disagree, else all but the one to keep."""
+    sure = copies.exact or (len(copies.members) <= LARGE and not doubtful)
+    if kind == "label-conflict":
+        labels = ", ".join(sorted({shown(member.label) for member in copies.members}))
+        return LeaveOut(f"label conflict: the same picture under {labels}", _names(copies.members), sure)
+    of = "same pixels as" if copies.exact else "near copy of"
+    kept, part = shown(copies.kept.name), f" in {copies.kept.part}" if kind == "leakage" else ""
+    return LeaveOut(f"{of} {kept}{part}, which stays", _names(copies.members[1:]), sure)
+
+
+def _names(members: tuple[Member, ...]) -> tuple[str, ...]:
+    return tuple(member.name for member in members)

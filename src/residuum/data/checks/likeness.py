@@ -1,0 +1,215 @@
+"""Pairs of pictures that show the same: candidates looked at more and more closely, up to the files themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image
+
+from residuum.data.checks.align import aligned, correlation, texture, through
+from residuum.data.checks.candidates import SIDE, Candidates, find_candidates
+from residuum.data.checks.groups import Groups
+from residuum.data.checks.look import miniature
+from residuum.data.decoding import as_channels
+from residuum.data.parallel import ordered
+from residuum.errors import UserError
+
+Read = Callable[[int, int | None], np.ndarray]
+"""read(index, side): picture `index`, uint8 (H, W, 1 or 3), reduced to no less than `side` pixels where that is quick;
+None asks for all pixels. Raises UserError where the file is gone."""
+Progress = Callable[[int, int], None]
+
+GLANCE = 0.6
+"""Correlation of texture at 16 x 16 pixels from which on a pair is looked at closely; copies of photos lie above 0.74."""
+DEMAND = 0.75
+"""The same at 32 x 32 from which on two pictures are taken for copies ..."""
+CLOSE_DEMAND = 0.65
+"""... and at 64 x 64, which decides where both have so many pixels. Of 866 photos no two different ones come above 0.35;
+of their copies, cropped by 5% on each side, 99.5% lie above 0.8."""
+RAISED = (0.85, 0.92, 0.96, 0.98, 0.99)
+"""Demands for sets whose pictures are much alike (digits, parts before a fixed camera) ..."""
+BELOW, CROWD = 0.12, 0.02
+"""... raised until less than this share of the pictures has its best likeness just below the demand."""
+CLOSE_SIDE = 64
+CHUNK = 512
+COLOUR_DIFFERENCE = 40.0
+"""Levels between the colours of two copies in the worst of 8 x 8 fields, saturation and cast allowed for."""
+PALE = 2.0
+"""Levels of colour that a grey picture may have, which may be the copy of a coloured one."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Picture `first`, perhaps `mirrored`, shows what `second` shows through `warp` (`align.aligned`).
+
+    `likeness` is the correlation of their texture, 1 where `same_pixels`.
+    """
+
+    first: int
+    second: int
+    likeness: float
+    mirrored: bool
+    warp: tuple[float, float, float, float]
+    same_pixels: bool
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The copies that were found; `raised` says that more likeness than usual was demanded of them."""
+
+    pairs: tuple[Pair, ...]
+    raised: bool
+
+
+def find_pairs(
+    miniatures: np.ndarray,
+    sizes: np.ndarray,
+    read: Read,
+    *,
+    mirror: bool = True,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Pairs:
+    """The pairs of copies among pictures, as many as join all copies of a picture in one group.
+
+    `miniatures` are uint8 (n, 32, 32), `sizes` int (n, 2) heights and widths. `mirror` says that a mirror image is a
+    copy too.
+    """
+    candidates = find_candidates(miniatures, sizes, mirror)
+    told = progress or (lambda done, total: None)
+    total = len(candidates.first)
+    likeness, warps = np.full(total, -1.0, np.float32), candidates.start.copy()
+    glance = _glance(miniatures)
+    for places in _chunks(np.arange(total)):
+        seen, warps[places] = _compared(glance, candidates, places, warps[places], steps=4)
+        promising = places[seen >= GLANCE]
+        if len(promising):
+            likeness[promising], warps[promising] = _compared(miniatures, candidates, promising, warps[promising], 3)
+        told(int(places[-1]) + 1, 2 * total)
+    demand = _demand(candidates, likeness, len(miniatures))
+    order = np.argsort(-likeness, kind="stable")
+    # what is close to the demand is decided by more pixels
+    order = order[likeness[order] >= (demand - 0.15 if demand == DEMAND else demand)]
+    confirmed = _confirm(candidates, likeness, warps, order, demand, sizes, read, workers, told)
+    return Pairs(tuple(confirmed), demand > DEMAND)
+
+
+def _glance(miniatures: np.ndarray) -> np.ndarray:
+    n, half = len(miniatures), SIDE // 2
+    return miniatures.reshape(n, half, 2, half, 2).mean((2, 4), dtype=np.float32)
+
+
+def _chunks(places: np.ndarray) -> Iterator[np.ndarray]:
+    for begin in range(0, len(places), CHUNK):
+        yield places[begin : begin + CHUNK]
+
+
+def _compared(
+    pictures: np.ndarray, candidates: Candidates, places: np.ndarray, warps: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Likeness and warps of the candidates at `places`."""
+    first = _flipped(pictures[candidates.first[places]].astype(np.float32), candidates.mirrored[places])
+    second = pictures[candidates.second[places]].astype(np.float32)
+    return _likeness(first, second, warps, steps)
+
+
+def _likeness(
+    first: np.ndarray, second: np.ndarray, warps: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    warps, _, seen, inside = aligned(first, second, warps, steps)
+    return correlation(texture(first), texture(seen), inside), warps
+
+
+def _flipped(pictures: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    pictures[mirrored] = pictures[mirrored, :, ::-1]
+    return pictures
+
+
+def _demand(candidates: Candidates, likeness: np.ndarray, n: int) -> float:
+    """The likeness to demand in this set: where different pictures come near it, more."""
+    best = np.zeros(n, np.float32)
+    for side in (candidates.first, candidates.second):
+        np.maximum.at(best, side, likeness)
+    for demand in (DEMAND, *RAISED):
+        if ((best >= demand - BELOW) & (best < demand)).sum() <= max(4, CROWD * n):
+            return demand
+    return RAISED[-1]
+
+
+def _confirm(
+    candidates: Candidates,
+    likeness: np.ndarray,
+    warps: np.ndarray,
+    order: np.ndarray,
+    demand: float,
+    sizes: np.ndarray,
+    read: Read,
+    workers: int,
+    told: Progress,
+) -> Iterator[Pair]:
+    """Pairs that hold when the files are looked at again, the likest first; pairs within a group are passed over."""
+    groups = Groups(len(sizes))
+    close = (sizes[candidates.first].min(1) >= CLOSE_SIDE) & (sizes[candidates.second].min(1) >= CLOSE_SIDE)
+    for done, places in enumerate(_chunks(order)):
+        left = [place for place in places if not groups.joined(candidates.first[place], candidates.second[place])]
+        work = (
+            (place, [partial(_reduced, read, int(side[place])) for side in (candidates.first, candidates.second)])
+            for place in left
+        )
+        for place, (first, second) in ordered(work, workers, ahead=8):
+            i, j = int(candidates.first[place]), int(candidates.second[place])
+            if first is None or second is None or groups.joined(i, j):
+                continue
+            flip = bool(candidates.mirrored[place])
+            first = first[:, ::-1] if flip else first
+            found, warp = float(likeness[place]), warps[place : place + 1]
+            if close[place]:
+                grey = [(each @ np.float32([0.299, 0.587, 0.114]))[None] for each in (first, second)]
+                near, warp = _likeness(*grey, warp, steps=3)
+                found = float(near[0])
+            enough = (CLOSE_DEMAND if demand == DEMAND else demand) if close[place] else demand
+            if found < enough or not _colours_agree(first, second, warp):
+                continue
+            groups.join(i, j)
+            same = not flip and found > 0.9 and (sizes[i] == sizes[j]).all() and _same_pixels(read, i, j)
+            scale_x, shift_x, scale_y, shift_y = warp[0].tolist()
+            yield Pair(i, j, 1.0 if same else found, flip, (scale_x, shift_x, scale_y, shift_y), same)
+        told(len(likeness) + (done + 1) * len(likeness) // (len(order) // CHUNK + 1), 2 * len(likeness))
+
+
+def _reduced(read: Read, index: int) -> np.ndarray | None:
+    """A picture as float32 (64, 64, 3), squeezed; None where it is gone."""
+    try:
+        pixels = as_channels(read(index, CLOSE_SIDE), 3)
+    except UserError:
+        return None
+    return np.asarray(miniature(Image.fromarray(pixels), CLOSE_SIDE), np.float32)
+
+
+def _colours_agree(first: np.ndarray, second: np.ndarray, warp: np.ndarray) -> bool:
+    """Whether colours differ by no more than saturation and a cast: float32 (64, 64, 3) each."""
+    seen, inside = through(second[None], warp)
+    cells = CLOSE_SIDE // 8
+    weight = inside[0].reshape(8, cells, 8, cells).sum((1, 3))
+    fields = []
+    for picture in (first, seen[0]):
+        opponent = (picture[..., [0, 2]] - picture[..., [1]]) * inside[0][..., None]
+        sums = opponent.reshape(8, cells, 8, cells, 2).sum((1, 3))
+        fields.append(sums[weight > cells] / weight[weight > cells][:, None])
+    one, other = fields
+    if min(np.abs(one).max(), np.abs(other).max()) <= PALE:
+        return True
+    one, other = one - one.mean(0), other - other.mean(0)
+    gain = np.clip((one * other).sum() / max(float((other * other).sum()), 1e-6), 0, 3)
+    return float(np.abs(one - gain * other).max()) <= COLOUR_DIFFERENCE
+
+
+def _same_pixels(read: Read, first: int, second: int) -> bool:
+    try:
+        one, other = (as_channels(read(index, None), 3) for index in (first, second))
+    except UserError:
+        return False
+    return bool(np.array_equal(one, other))
