@@ -13,14 +13,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from residuum.api import bench, build, compare, evaluate, explain, export, load, robustness, train
+    from residuum.checking import check
     from residuum.errors import UserError
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "bench", "build", "compare", "evaluate", "explain", "export", "load", "robustness", "train"]
+__all__ = [
+    "UserError",
+    "__version__",
+    "bench",
+    "build",
+    "check",
+    "compare",
+    "evaluate",
+    "explain",
+    "export",
+    "load",
+    "robustness",
+    "train",
+]
 
 _HOME = {
     "bench": "api",
     "build": "api",
+    "check": "checking",
     "compare": "api",
     "evaluate": "api",
     "explain": "api",

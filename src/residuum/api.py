@@ -16,6 +16,7 @@ from residuum.analysis.neighbours import Neighbours
 from residuum.analysis.robustness import Stress
 from residuum.analysis.robustness import robustness as measure_robustness
 from residuum.analysis.saliency import method_of
+from residuum.checking import check
 from residuum.comparison import Comparison, check_name, write_page
 from residuum.config import Part
 from residuum.data.opening import default_workers
@@ -38,7 +39,7 @@ from residuum.report.explaining import check_folder, write_explanation
 from residuum.run import Run
 from residuum.session import Wishes
 
-__all__ = ["bench", "build", "compare", "evaluate", "explain", "export", "load", "robustness", "train"]
+__all__ = ["bench", "build", "check", "compare", "evaluate", "explain", "export", "load", "robustness", "train"]
 
 
 def build(name: str, num_classes: int | None = None, *, depth: int | None = None, **axes: Any) -> Network:

@@ -34,7 +34,10 @@ def train_folds(
     if wanted.val is not None:
         raise UserError("--folds holds out each picture once: leave --val out")
     recipe = session.settled_recipe(wanted)
-    manifest = data if isinstance(data, Manifest) else open_for(reporter, data, None, wanted.allow_bad)
+    if isinstance(data, Manifest):
+        manifest = data
+    else:
+        manifest = open_for(reporter, data, None, wanted.allow_bad, wanted.exclude)
     folder = out or Path("runs") / f"folds-{Path(manifest.argument).name}"
     seed = wanted.seed or 0
     for index in range(1, count + 1):  # all of them can be cut, before hours of training

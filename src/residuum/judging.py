@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from residuum.data.folds import Fold, fold_of
 from residuum.data.manifest import Manifest
-from residuum.data.opening import open_for
+from residuum.data.opening import open_as_trained, open_for
 from residuum.errors import UserError, shown
 from residuum.evaluation.ensemble import refuse_other_classes
 from residuum.evaluation.protocols import Member, Protocol
@@ -33,9 +33,9 @@ def part_of(
     models: Sequence[Model], names: Sequence[str], data: str, split: str | None, allow_bad: bool, reporter: Reporter
 ) -> tuple[Manifest, str | None]:
     """The data set, cut as it was for training, and the part to evaluate on; None is every picture."""
-    manifest = open_for(reporter, data, None, allow_bad)
-    part = "test" if split is None and "test" in manifest.parts else split
     trained = [one.artifact.training.get("data", {}) for one in models]
+    manifest = open_as_trained(reporter, data, trained, allow_bad)
+    part = "test" if split is None and "test" in manifest.parts else split
     own = [
         (name, (f["val"], f.get("fold")))
         for name, f in zip(names, trained, strict=True)
@@ -52,7 +52,7 @@ def part_of(
                 "give pictures that neither was trained on"
             )
     if val is not None:
-        manifest = open_for(reporter, data, val, allow_bad)
+        manifest = open_for(reporter, data, val, allow_bad, dict(manifest.listed_out))
     if fold is not None:
         manifest = fold_of(manifest, Fold(**fold))
     if part is None and "val" not in manifest.parts:

@@ -17,6 +17,7 @@ from residuum import artifact, catalog, cost, finetuning
 from residuum.artifact import MEAN_PICTURE, Artifact
 from residuum.config import Part, from_dict, override, to_dict
 from residuum.data.batches import EvalBatches, TrainBatches
+from residuum.data.exclusion import read_exclude_list
 from residuum.data.folds import Fold, fold_of
 from residuum.data.manifest import Manifest
 from residuum.data.oddness import oddest
@@ -55,6 +56,7 @@ class Wishes:
     heads    compare other classifiers on the same features
     costs    a CSV of what it costs to take one class for another
     fold     train on all but one of several parts of the data
+    exclude  a list of files to leave out, as `residuum check` writes it
     """
 
     model: str | None = None
@@ -76,6 +78,7 @@ class Wishes:
     heads: bool = False
     costs: Path | None = None
     fold: Fold | None = None
+    exclude: str | Path | None = None
 
 
 @dataclass
@@ -110,7 +113,10 @@ def begin(data: str | Manifest, out: Path | None, wanted: Wishes, reporter: Repo
     if out is not None and (out / "run.json").exists():
         Run.create(out, {})  # refuses before hours of reading
     device = pick_device(wanted.device or "auto")
-    manifest = data if isinstance(data, Manifest) else open_for(reporter, data, wanted.val, wanted.allow_bad)
+    if isinstance(data, Manifest):
+        manifest = data
+    else:
+        manifest = open_for(reporter, data, wanted.val, wanted.allow_bad, wanted.exclude)
     if wanted.fold is not None:
         manifest = fold_of(manifest, wanted.fold)
     costs = read_costs(wanted.costs, manifest.classes) if wanted.costs is not None else None
@@ -190,7 +196,8 @@ def resume(folder: Path, data: str | Manifest | None, wanted: Wishes, reporter: 
     if isinstance(data, Manifest):
         manifest = data
     else:
-        manifest = open_for(reporter, data or stored["argument"], stored["val"], stored["allow_bad"])
+        exclude = dict(stored.get("exclude") or ())
+        manifest = open_for(reporter, data or stored["argument"], stored["val"], stored["allow_bad"], exclude)
     if manifest.digest != stored["digest"]:
         raise UserError(
             f"the data at {shown(manifest.argument)} are not those {shown(folder)} was begun on (digest differs); "
@@ -225,8 +232,12 @@ def _refuse_changes(facts: dict[str, Any], spec: AnySpec, wanted: Wishes) -> Non
         f"--{axis.replace('_', '-')}" for axis, value in (wanted.axes or {}).items() if not _has(spec, axis, value)
     ]
     changed += [f"--set {setting}" for setting in wanted.settings]
+    changed += ["--heads"] * (wanted.heads and not (facts.get("finetune") or {}).get("compare_heads"))
     changed += ["--deterministic"] * (wanted.deterministic and not facts["deterministic"])
     changed += ["--allow-bad"] * (wanted.allow_bad and not facts["data"]["allow_bad"])
+    if wanted.exclude is not None:
+        left_out = dict(facts["data"].get("exclude") or ())
+        changed += ["--exclude"] * (read_exclude_list(Path(wanted.exclude)).keys() != left_out.keys())
     if wanted.device not in (None, "auto") and pick_device(wanted.device).type != _device_type(facts):
         changed.append(f"--device {wanted.device}")
     if changed:
@@ -434,6 +445,7 @@ def _data_facts(manifest: Manifest, val: float | None, allow_bad: bool) -> dict[
         "notes": list(manifest.notes),
         "val": val,
         "allow_bad": allow_bad,
+        "exclude": [list(item) for item in manifest.listed_out],
     }
 
 

@@ -80,11 +80,12 @@ def test_the_halves_make_the_whole(name: str, axes: dict[str, Any]) -> None:
 )
 def test_a_cell_lies_at_the_centre_of_what_it_sees(name: str, axes: dict[str, Any]) -> None:
     """The pixels that a cell in the middle of the map depends on reach equally far to both sides of its place."""
-    network = make_network(make_plan(catalog.spec(name, **axes))).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    network = make_network(make_plan(catalog.spec(name, **axes)), generator=generator).double().eval()
     cut = after_last_map(network.plan)
     cells = grid(network.plan, cut)
     side = network.plan.spec.input_size()[0]
-    x = torch.rand(2, 3, side, side, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    x = torch.rand(2, 3, side, side, dtype=torch.float64, generator=generator).requires_grad_()
     maps = halves(network, cut)[0](x)
     cell = maps.shape[2] // 2
     (slopes,) = torch.autograd.grad(maps[:, :, cell, cell].sum(), x)

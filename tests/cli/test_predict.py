@@ -26,7 +26,7 @@ def photo(tmp_path: Path) -> Path:
 
 def test_json_is_a_list_of_images_with_predictions(model: Path, photo: Path) -> None:
     (answer,) = run("predict", model, photo, "--json").json()
-    assert answer.keys() == {"image", "predictions"}
+    assert answer.keys() == {"image", "predictions", "unlike"}
     assert answer["image"] == str(photo)
     assert len(answer["predictions"]) == 5
     for prediction in answer["predictions"]:

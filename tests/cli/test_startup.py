@@ -18,6 +18,12 @@ print(code, *[name for name in ("torch", "numpy", "sklearn", "matplotlib", "PIL"
 """
 
 
+COMMANDS = (
+    "train", "evaluate", "predict", "models", "import", "check", "compare", "study", "tune", "explain", "export",
+    "bench", "serve",
+)  # fmt: skip
+
+
 def python(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=300, env=env
@@ -38,18 +44,18 @@ def test_no_torch(arguments: list[str]) -> None:
 
 def test_help_names_every_command_and_every_option_has_a_line() -> None:
     text = python("-m", "residuum", "--help").stdout
-    assert all(command in text for command in ("train", "evaluate", "predict", "models", "import"))
+    assert all(command in text for command in COMMANDS)
     text = python("-m", "residuum", "train", "--help").stdout
     for option in ("--model", "--recipe", "--out", "--resume", "--epochs", "--steps", "--batch-size", "--lr", "--seed",
                    "--set", "--device", "--val", "--workers", "--json", "--shortcut", "--stride-in"):  # fmt: skip
         assert option in text
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "models", "import", "explain"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_says_what_every_option_is_for(command: str) -> None:
     text = python("-m", "residuum", command, "--help", env=os.environ | {"COLUMNS": "500"}).stdout
     rows = [line.strip("│ *").split("  ") for line in text.splitlines() if line.startswith("│")]
-    assert len(rows) >= 5
+    assert len(rows) >= 3
     for option, *words in rows:
         said = " ".join(words).strip()
         assert said, option

@@ -58,7 +58,9 @@ def test_no_decision_is_expected_to_cost_less_than_the_cheapest(seed: int) -> No
     costs = draws.uniform(0, 5, (4, 4))
     chosen = cheapest(probabilities, costs)
     for row, decision in itertools.product(range(20), range(4)):
-        expected = sum(probabilities[row, true] * costs[true, [chosen[row], decision]] for true in range(4))
+        expected = [
+            sum(probabilities[row, true] * costs[true, said] for true in range(4)) for said in (chosen[row], decision)
+        ]
         assert expected[0] <= expected[1] + 1e-12
     even = 1 - np.eye(4)
     assert (cheapest(probabilities, even) == probabilities.argmax(1)).all()

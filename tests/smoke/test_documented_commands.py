@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,27 +63,47 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / path).parent.mkdir(exist_ok=True)
         leaf.save(folder / path)
     torch.save(residuum.build("resnet50", stride_in="3x3").state_dict(), folder / "weights.pth")
+    (folder / "costs.csv").write_text("true,healthy,rust\nhealthy,0,1\nrust,10,0\n")
     (folder / "names.txt").write_text("\n".join(f"class {i}" for i in range(1000)))
     return folder
 
 
-OF_LEAVES = ("docs/guide.md", "docs/explain.md", "docs/deploy.md")
-"""Pages that use what README.md trains."""
+PAGES = {
+    "README.md": 9, "docs/guide.md": 4, "docs/catalogue.md": 1, "docs/protocols.md": 6, "docs/explain.md": 3,
+    "docs/deploy.md": 8, "docs/studies.md": 2, "docs/trust.md": 3, "docs/tuning.md": 2,
+    "docs/finetune.md": 6,
+}  # fmt: skip
+"""Pages and the commands they have at least; those of docs/serve.md run in tests/serve."""
+TRAINED = "residuum train leaves --out runs/leaves"
+"""What README.md trains, and other pages use."""
 
 
-@pytest.mark.parametrize(
-    ("page", "least"),
-    [("README.md", 4), ("docs/guide.md", 4), ("docs/catalogue.md", 1), ("docs/explain.md", 3), ("docs/deploy.md", 8)],
-)
+def served(command: str, folder: Path) -> None:
+    """`residuum serve` until it says where its page is; then SIGTERM, after which it ends by itself."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", *shlex.split(command), "--port", "0"], cwd=folder, text=True, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    said = "".join(process.stdout.readline() for _ in range(2))
+    process.send_signal(signal.SIGTERM)
+    assert "http://127.0.0.1:" in said
+    assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(("page", "least"), PAGES.items())
 def test_commands_and_python_of_a_page_run(page: str, least: int, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(place / "cache"))
-    if page in OF_LEAVES and not (place / "runs/leaves/model.safetensors").exists():
-        shell(commands("README.md")[0], place)
+    if page != "README.md" and not (place / "runs/leaves/model.safetensors").exists():
+        shell(TRAINED, place)
     run = commands(page)
     assert len(run) >= least
+    assert page != "README.md" or TRAINED in run
     for command in run:
         assert command.startswith("residuum "), f"{command} is neither run nor known as a command of make"
-        shell(command, place)
+        if command.startswith("residuum serve "):
+            served(command, place)
+        else:
+            shell(command, place)
     for block in blocks(page, "python"):
         done = subprocess.run([sys.executable, "-c", block], cwd=place, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

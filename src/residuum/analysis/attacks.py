@@ -1,7 +1,7 @@
 """Attacks: the worst small change of the pixels, by the sign of the gradient (captum).
 
-FGSM: x + eps sign(grad) (Goodfellow et al. 2015, arXiv 1412.6572); PGD: several smaller steps, each kept within eps of x
-(Madry et al. 2018, arXiv 1706.06083), from x itself. eps is a distance in the largest norm, pixels being in 0..1.
+FGSM: x + eps sign(grad) (Goodfellow et al. 2015, arXiv 1412.6572); PGD: several smaller steps from x, each kept within
+eps of it (Madry et al. 2018, arXiv 1706.06083). eps is a distance in the largest norm, pixels being in 0..1.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Corruptions of pictures, in five severities (Hendrycks and Dietterich 2019, arXiv 1903.12261, "ImageNet-C").
 
-Fourteen of the fifteen kinds; frost needs photographs of frost and is left out. The strengths are those published for
-pictures of about 224 pixels, and for CIFAR-10's 32 (used below 64 pixels) where the two differ. Deviations: motion blur,
-also that of snow, is a line kernel of whole pixels; glass blur moves all pixels at once; zoom blur and elastic transform
-interpolate linearly; and random numbers come from the seed and the picture's place, so that a corrupted set is always
-the same. Pictures are uint8 (H, W, C), and stay so.
+Fourteen of the fifteen kinds; frost needs photographs of frost and is left out. The strengths are those published
+for pictures of about 224 pixels, and for CIFAR-10's 32 (used below 64 pixels) where the two differ. Deviations: motion
+blur, also that of snow, is a line kernel of whole pixels; glass blur moves all pixels at once; zoom blur and elastic
+transform interpolate linearly; and random numbers come from the seed and the picture's place, so that a corrupted set
+is always the same. Pictures are uint8 (H, W, C), and stay so.
 """
 
 from __future__ import annotations

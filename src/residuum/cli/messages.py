@@ -13,7 +13,6 @@ from rich.table import Table
 from rich.text import Text
 
 from residuum.errors import shown
-from residuum.evaluation.unlike import STRANGE
 from residuum.run import Run
 from residuum.training.stop import Stopped
 
@@ -139,6 +138,9 @@ def _view(view: dict[str, Any], average: str | None) -> str:
 
 
 def print_predictions(answers: list[dict[str, Any]]) -> None:
+    """One line for each picture, and what makes its answer doubtful."""
+    from residuum.evaluation.unlike import STRANGE  # numpy, which the other commands that print can do without
+
     for answer in answers:
         ranked = ", ".join(f"{shown(p['class'])} {100 * p['probability']:.1f}%" for p in answer["predictions"])
         strange = "  (unlike the training pictures)" if (answer.get("unlike") or 0.0) >= STRANGE else ""

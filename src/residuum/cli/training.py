@@ -37,14 +37,14 @@ def train(
     folds: int | None = None,
     heads: Annotated[bool, Flag] = False,
     costs: Path | None = None,
+    exclude: Path | None = None,
     json: Json = False,
     axes: Axes | None = None,
 ) -> None:
     """Train a network on pictures: a model file, metrics and a report in one run directory.
 
     Args:
-        data: Class folders (perhaps in train/, val/, test/), digits, cifar10:PATH, cifar100:PATH, mnist:PATH,
-            imagenet:PATH, csv:FILE.
+        data: Class folders (perhaps in train/, val/, test/), digits, csv:FILE, or cifar10, cifar100, mnist, imagenet:PATH.
         model: A network of `residuum models`; by default chosen from the data.
         recipe: fast (default), finetune (default with --weights), paper-cifar, paper-imagenet, v1-5 or debug.
         out: The run directory to make; by default runs/MODEL-DATA.
@@ -65,6 +65,7 @@ def train(
         folds: Train so many times, each time holding out another part; mean and spread.
         heads: Compare other classifiers (SVM, neighbours, ridge, Gaussian process) on the same features.
         costs: A CSV of what it costs to take one class (rows) for another (columns); the report shows the cost.
+        exclude: A list of files to leave out, as `residuum check --exclude-list` writes it.
     """
     from residuum.api import train as run_training
     from residuum.cli.messages import finished, stopped
@@ -74,7 +75,7 @@ def train(
         "model": model, "recipe": recipe, "epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr,
         "seed": seed, "val": val, "workers": workers, "device": device, "settings": set or [],
         "deterministic": deterministic, "allow_bad": allow_bad, "axes": given(axes), "weights": weights,
-        "heads": heads, "costs": costs,
+        "heads": heads, "costs": costs, "exclude": exclude,
     }  # fmt: skip
     if find_lr or folds is not None:
         _special(data, out, resume, find_lr, folds, json, wishes)

@@ -18,10 +18,10 @@ import numpy as np
 from residuum.data.archives import Arrays
 from residuum.data.folders import Listing
 from residuum.data.imagenet import Listed
-from residuum.errors import UserError, nearest, one_line, shown
+from residuum.errors import UserError, one_line, shown
 from residuum.files import write_atomic
 
-Found = TypeVar("Found", Listing, Listed, Arrays)
+Found = TypeVar("Found", bound=Listing | Listed | Arrays)
 
 HEAD = "# residuum check: files to leave out"
 _ROWS = ("names", "paths", "labels", "splits", "groups", "lengths", "pixels")
@@ -72,10 +72,17 @@ def write_exclude_list(file: Path, about: str, sure: Blocks, perhaps: Blocks) ->
     A file that is not such a list is never written over. Raises UserError.
     """
     refuse_other_file(file)
-    lines = [f"{HEAD} of {one_line(shown(about))}", "# Take out what should stay, then: residuum train DATA --exclude FILE"]
+    lines = [
+        f"{HEAD} of {one_line(shown(about))}",
+        "# Take out what should stay, then: residuum train DATA --exclude FILE",
+    ]
     for reason, names in sure:
         lines += ["", f"# {one_line(shown(reason))}", *map(_line, names)]
-    unsure = [line for reason, names in perhaps for line in ("", f"# {one_line(shown(reason))}", *(f"# {_line(n)}" for n in names))]
+    unsure = [
+        line
+        for reason, names in perhaps
+        for line in ("", f"# {one_line(shown(reason))}", *(f"# {_line(n)}" for n in names))
+    ]
     if unsure:
         lines += ["", "# To be looked at; a name without the # before it is left out:", *unsure]
     write_atomic(file, "\n".join(lines) + "\n")
@@ -101,13 +108,15 @@ def _line(name: str) -> str:
     return name if plain else json.dumps(name)
 
 
-def without(found: Found, exclude: Mapping[str, str], argument: str) -> tuple[Found, tuple[tuple[str, str], ...]]:
+def without(
+    found: Found, exclude: Mapping[str, str], argument: str, all_there: bool
+) -> tuple[Found, tuple[tuple[str, str], ...]]:
     """What was found less the pictures that `exclude` names, and those as (name, reason).
 
-    Raises UserError for a name that is not there, and where nothing would be left.
+    Raises UserError where nothing would be left, and for a name that is not there where they must be `all_there`.
     """
     there = set(found.names)
-    for name in exclude:
+    for name in exclude if all_there else ():
         if name not in there:
             raise UserError(
                 f"there is no picture {shown(name)} in {shown(argument)}, which the list of files to leave out names; "
@@ -128,5 +137,4 @@ def _hint(name: str, there: set[str]) -> str:
     ends = [each for each in there if each.endswith(f"/{Path(name).name}")]
     if len(ends) == 1:
         return f'did you mean "{shown(ends[0])}"?'
-    hint = nearest(name, there) if len(there) <= 1000 else ""
-    return hint if hint.startswith("did you mean") else "paths are relative to the data, as residuum check writes them"
+    return "paths are relative to the data, as residuum check writes them"

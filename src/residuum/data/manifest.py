@@ -22,7 +22,8 @@ class Manifest:
 
     `argument` is what the user gave; `labels` int64 (n,) indexes `classes`; `parts` maps "train", "val" and
     "test" to sorted, disjoint index arrays and lacks those that do not exist; `digest` is described at
-    `digest_of`; `excluded` lists files left out, with reasons; `groups` int64 (n,) numbers what must not
+    `digest_of`; `excluded` lists files left out, with reasons, first those that a list named, which are
+    `listed_out` as well; `groups` int64 (n,) numbers what must not
     straddle parts, or is None; `notes` are sentences to tell the user; `chiral` says that a mirror image is
     another thing (handwriting), so that training must not mirror.
     """
@@ -39,6 +40,7 @@ class Manifest:
     group_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     chiral: bool = False
+    listed_out: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
+from residuum.data.exclusion import read_exclude_list
 from residuum.data.manifest import Manifest
 from residuum.data.sources import open_data
 from residuum.errors import shown
@@ -13,10 +17,24 @@ SHOWN = 20
 """Files left out that are named on the screen."""
 
 
-def open_for(reporter: Reporter, argument: str, val: float | None, allow_bad: bool) -> Manifest:
-    """`open_data` with progress, its notes and the files it left out told through `reporter`."""
+def open_for(
+    reporter: Reporter,
+    argument: str,
+    val: float | None,
+    allow_bad: bool,
+    exclude: str | Path | Mapping[str, str] | None = None,
+) -> Manifest:
+    """`open_data` with progress, its notes and the files it left out told through `reporter`.
+
+    `exclude` is a list of files to leave out, which must all be there; or what was once read from it, of which some may
+    have been removed since.
+    """
+    given = isinstance(exclude, str | Path)
+    names = read_exclude_list(Path(exclude)) if given else exclude
     with reporter.track("reading pictures", "files") as update:
-        manifest = open_data(absolute(argument), val=val, allow_bad=allow_bad, progress=update)
+        manifest = open_data(
+            absolute(argument), val=val, allow_bad=allow_bad, exclude=names, all_there=given, progress=update
+        )
     for name, reason in manifest.excluded[:SHOWN]:
         reporter.say(f"left out {shown(name)}: {reason}")
     if len(manifest.excluded) > SHOWN:
@@ -24,6 +42,21 @@ def open_for(reporter: Reporter, argument: str, val: float | None, allow_bad: bo
     for note in manifest.notes:
         reporter.say(note)
     return manifest
+
+
+def open_as_trained(
+    reporter: Reporter, argument: str, trained: Iterable[Mapping[str, Any]], allow_bad: bool
+) -> Manifest:
+    """`open_for`, uncut; where one of the trainings left out files of these data, they are left out here too.
+
+    `trained` are the data's records in run.json or the model file. What a model was trained on is then known again.
+    """
+    for facts in trained:
+        exclude = dict(facts.get("exclude") or ())
+        manifest = open_for(reporter, argument, None, allow_bad, exclude) if exclude else None
+        if manifest is not None and (manifest.digest == facts["digest"] or not manifest.listed_out):
+            return manifest
+    return open_for(reporter, argument, None, allow_bad)
 
 
 def absolute(argument: str) -> str:

@@ -42,6 +42,7 @@ def open_data(
     val: float | None = None,
     allow_bad: bool = False,
     exclude: Mapping[str, str] | None = None,
+    all_there: bool = True,
     progress: Progress | None = None,
 ) -> Manifest:
     """The data set that `argument` names (the forms are listed above); an existing folder wins over a name.
@@ -49,7 +50,8 @@ def open_data(
     `val` says what to hold out of the training pictures for validation: None is the default (the given
     validation part, else 10%, as in the paper's 45k/5k split of CIFAR), 0 none, a share below 1, or a number
     of pictures. Where it is given and the data have a validation part of their own, that part first joins the
-    training part. The pictures that `exclude` names, with reasons (`exclusion.read_exclude_list`), are not looked at.
+    training part. The pictures that `exclude` names, with reasons (`exclusion.read_exclude_list`), are not looked at;
+    one that is not there is an error where they must be `all_there`.
     Files that cannot be read are left out; more than 1% of them, or an empty class, is an error unless `allow_bad`.
     (Of imagenet: no file is read here.) `progress` is called with the number of files read and of all files. Raises
     UserError.
@@ -57,14 +59,14 @@ def open_data(
     found, default = list_data(argument, progress)
     left_out: tuple[tuple[str, str], ...] = ()
     if exclude:
-        found, left_out = without(found, exclude, argument)
+        found, left_out = without(found, exclude, argument, all_there)
     if isinstance(found, Listing):
         manifest = _from_listing(argument, found, val, allow_bad, progress)
     elif isinstance(found, Listed):
         manifest = _from_listed(argument, found, val, allow_bad)
     else:
         manifest = _from_arrays(argument, found, val, default)
-    return replace(manifest, excluded=(*left_out, *manifest.excluded)) if left_out else manifest
+    return replace(manifest, excluded=(*left_out, *manifest.excluded), listed_out=left_out)
 
 
 def list_data(argument: str, progress: Progress | None = None) -> tuple[Listing | Listed | Arrays, float]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Callable
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,7 @@ def export(
     """
     reporter = reporter or Reporter()
     format = _checked(model, to, out, with_preprocessing, min_agreement)
+    model = _on_cpu(model)
     samples = gather(model, data, format.int8, reporter)
     reference = _reference(model, samples.checked, reporter)
     graph = graph_of(model, with_preprocessing)
@@ -141,6 +143,15 @@ def export(
         card = model_card(model, graph, to, out, runtime, found, samples.checked.real, notes)
         files = _put(draft, out, card)
     return Exported(files, _card_path(out), to, graph.facts, OUTPUTS, runtime, found, notes)
+
+
+def _on_cpu(model: Model) -> Model:
+    """Where exported files run, and where float32 is not rounded further."""
+    if next(model.network.parameters()).device.type == "cpu":
+        return model
+    found = copy(model)
+    found.network = deepcopy(model.network).cpu()
+    return found
 
 
 def _checked(model: Model, to: str, out: Path, with_preprocessing: bool, min_agreement: float) -> Format:

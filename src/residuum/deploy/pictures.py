@@ -13,7 +13,7 @@ from torch import Tensor
 
 from residuum.data.folds import Fold, fold_of
 from residuum.data.manifest import Manifest
-from residuum.data.opening import open_for
+from residuum.data.opening import open_as_trained, open_for
 from residuum.data.preprocessing import view
 from residuum.data.tensors import Normaliser
 from residuum.data.views import Views
@@ -71,7 +71,8 @@ def gather(model: Model, data: str | None, calibrate: bool, reporter: Reporter, 
         except UserError as error:
             if data is not None:
                 raise
-            notes = (f"the pictures it was trained on are not to be had: {error}",)
+            reporter.say(f"the pictures it was trained on cannot be read: {error}")
+            notes = (f"the pictures it was trained on ({short(recorded['argument'])}) are not to be had",)
     if calibrate:
         raise UserError("; ".join((*notes, "int8 needs real pictures to calibrate on: give them with --data")))
     return Samples(_synthetic(model), notes=(*notes, f"checked on {SYNTHETIC} synthetic pictures, for want of --data"))
@@ -80,11 +81,11 @@ def gather(model: Model, data: str | None, calibrate: bool, reporter: Reporter, 
 def _open(reporter: Reporter, argument: str, recorded: dict) -> Manifest:
     """The data set; where it is the one the model was trained on, cut as it was then."""
     allow_bad = bool(recorded.get("allow_bad"))
-    manifest = open_for(reporter, argument, None, allow_bad)
+    manifest = open_as_trained(reporter, argument, [recorded], allow_bad)
     if manifest.digest != recorded.get("digest"):
         return manifest
     if recorded.get("val") is not None:
-        manifest = open_for(reporter, argument, recorded["val"], allow_bad)
+        manifest = open_for(reporter, argument, recorded["val"], allow_bad, dict(manifest.listed_out))
     return fold_of(manifest, Fold(**recorded["fold"])) if recorded.get("fold") else manifest
 
 

@@ -24,7 +24,7 @@ COLUMNS = (
     *("output", "parameters", "macs"),
 )
 LONG_TABLE = 40
-OWN_PLACE = ("excluded", "classes", "notes")
+OWN_PLACE = ("excluded", "exclude", "classes", "notes")
 """The fields of the data's record that the page shows in other ways than as a row."""
 SPLITS = {"test": "test pictures", "val": "held-out pictures", "train": "training pictures"}
 

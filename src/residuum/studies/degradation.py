@@ -165,7 +165,8 @@ def _answer(groups: dict[tuple[str, int], list[dict[str, Any]]], depths: Sequenc
             said.append(f"{name}-{deep} ends with a lower training error than {name}-{shallow}")
         else:
             said.append(f"{name}-{deep} is higher than {name}-{shallow} for {higher} of {len(whole)} seeds only")
-    text = "; ".join(said) + f" ({len(groups['plain', deep])} seeds)."
+    seeds = len(groups["plain", deep])
+    text = "; ".join(said) + f" ({seeds} seed{'s' * (seeds > 1)})."
     return text[0].upper() + text[1:]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,7 @@ def _heads(y: np.ndarray, seed: int) -> dict[str, Any]:
     counts = np.bincount(y)
     fewest = int(counts[counts > 0].min())
 
-    def chosen(estimator: Any, **grid: list[float]) -> Any:
+    def chosen(estimator: Any, **grid: Sequence[float]) -> Any:
         if fewest < FOLDS:  # a class too small to be cut: the middle value
             return estimator.set_params(**{key: values[len(values) // 2] for key, values in grid.items()})
         cut = StratifiedKFold(FOLDS, shuffle=True, random_state=seed % 2**32)

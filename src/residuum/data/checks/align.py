@@ -93,9 +93,11 @@ def texture(pictures: np.ndarray) -> np.ndarray:
 
 
 def _mean(pictures: np.ndarray) -> np.ndarray:
+    """The mean over 5 x 5 pixels around each."""
+    n = pictures.shape[1]
     padded = np.pad(pictures, ((0, 0), (2, 2), (2, 2)), mode="edge")
-    rows = sum(padded[:, i : i + pictures.shape[1], :] for i in range(5))
-    return sum(rows[:, :, i : i + pictures.shape[2]] for i in range(5)) / 25
+    rows = np.add.reduce([padded[:, i : i + n, :] for i in range(5)])
+    return np.add.reduce([rows[:, :, i : i + n] for i in range(5)]) / 25
 
 
 def _places(n: int) -> np.ndarray:

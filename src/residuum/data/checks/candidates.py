@@ -8,7 +8,7 @@ more than a few percent is met by asking also for the middle of each picture.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,7 @@ SIMILAR = 0.68
 sides, 99% are above it; of pairs of different photos 0.1 in a thousand."""
 FAINTEST = 2.0
 """Standard deviation in grey levels below which there is nothing to compare."""
-MOST = 48
+MOST = 16
 """Candidates kept for one picture in one view ..."""
 MOST_IN_ALL = 12
 """... and for each picture on average: where more are alike, they are alike among themselves."""
@@ -51,13 +51,20 @@ class Candidates:
     score: np.ndarray
 
 
-def find_candidates(miniatures: np.ndarray, sizes: np.ndarray, mirror: bool) -> Candidates:
-    """Pairs of `miniatures`, uint8 (n, 32, 32), of pictures of `sizes`, int (n, 2) height and width."""
+def find_candidates(
+    miniatures: np.ndarray, sizes: np.ndarray, mirror: bool, progress: Callable[[float], None] = lambda share: None
+) -> Candidates:
+    """Pairs of `miniatures`, uint8 (n, 32, 32), of pictures of `sizes`, int (n, 2) height and width.
+
+    `progress` is told the share that is done.
+    """
     strong = np.flatnonzero(miniatures.std((1, 2)) >= FAINTEST)
-    whole = np.ones((len(strong), 4), np.float32) * np.float32([1, 0, 1, 0])
+    whole = np.tile(np.array([1, 0, 1, 0], np.float32), (len(strong), 1))
     gallery = coarse(miniatures[strong])
-    found: list[tuple[np.ndarray, ...]] = []
-    for warp in (whole, *_middles(sizes[strong])):
+    none = np.zeros(0, np.int64)
+    found = [(none, none, np.zeros(0, bool), whole[:0], np.zeros(0, np.float32))]
+    views = [whole, *_middles(sizes[strong])]
+    for done, warp in enumerate(views):
         asked = gallery if warp is whole else coarse(_zoomed(miniatures[strong], warp))
         # a picture without a middle of its own asks nothing
         changed = (warp != whole).any(1) | (warp is whole)
@@ -66,11 +73,10 @@ def find_candidates(miniatures: np.ndarray, sizes: np.ndarray, mirror: bool) -> 
             for rows, columns, score in _similar(query, gallery, changed, only_later=warp is whole):
                 # the picture that was zoomed into is the larger one: the other is sought in it
                 found.append((strong[columns], strong[rows], np.full(len(rows), flip), warp[rows], score))
-    parts = [np.concatenate(part) for part in zip(*found, strict=True)] if found else []
-    if not parts:
-        return Candidates(*(np.zeros(0, np.int64),) * 2, np.zeros(0, bool), whole[:0], np.zeros(0, np.float32))
-    order = np.argsort(-parts[4], kind="stable")[: MOST_IN_ALL * len(miniatures)]
-    return Candidates(*(part[order] for part in parts))
+                progress((done + (int(rows[-1]) / len(strong) if len(rows) else 0)) / len(views))
+    first, second, mirrored, start, score = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.argsort(-score, kind="stable")[: MOST_IN_ALL * len(miniatures)]
+    return Candidates(first[order], second[order], mirrored[order], start[order], score[order])
 
 
 def coarse(miniatures: np.ndarray) -> np.ndarray:

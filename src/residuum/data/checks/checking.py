@@ -13,19 +13,12 @@ from residuum.data.checks.contents import find_contents
 from residuum.data.checks.copies import find_copies
 from residuum.data.checks.files import find_passed_over, find_storage, find_strange, find_unreadable
 from residuum.data.checks.finding import Finding
+from residuum.data.checks.kinds import KINDS
 from residuum.data.checks.survey import Survey, survey
 from residuum.progress import Reporter
 
 MOST_WORKERS = 4
 """Decoding threads beyond which they only wait for the interpreter."""
-ORDER = (
-    *("label-conflict", "leakage", "one-class", "class-not-trained", "class-names", "unreadable"),
-    *("validation-leakage", "duplicate", "near-duplicate", "shortcut", "picture-passed-over", "empty-class"),
-    *("single-picture-class", "imbalance", "blank", "odd", "tiny", "extreme-aspect"),
-    *("class-not-tested", "mixed-colour", "wrong-suffix", "animated", "colour-space", "deep", "rotated", "transparent"),
-    *("huge", "passed-over"),
-)
-"""The kinds of findings, the worst first."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +44,12 @@ class Check:
                 blocks.append((each.reason, names))
         return blocks
 
+    def _counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for finding in self.findings:
+            counts[finding.kind] = counts.get(finding.kind, 0) + finding.count
+        return counts
+
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         contents = self.survey.contents
@@ -60,26 +59,32 @@ class Check:
             "readable": len(self.survey.readable),
             "classes": {name: dict(parts) for name, parts in self.survey.counts.items()},
             "held_out": len(self.survey.held_out),
-            "counts": {finding.kind: len(finding.groups) or 1 for finding in reversed(self.findings)},
+            "counts": self._counts(),
             "findings": [finding.to_dict() for finding in self.findings],
             "notes": list(contents.notes),
         }
 
 
 def check_data(argument: str, reporter: Reporter) -> Check:
-    """Look at everything that `argument` (as for `sources.open_data`) names. Raises UserError where nothing is there."""
+    """Look at everything that `argument` (as for `sources.open_data`) names. Raises UserError where nothing is."""
     contents = find_contents(argument)
     workers = min(MOST_WORKERS, os.cpu_count() or 1)
     with reporter.track("looking at pictures", "files") as update:
         surveyed = survey(contents, workers, update)
-    findings = [*find_unusable(surveyed), *find_unreadable(surveyed), *find_balance(surveyed), *find_passed_over(surveyed)]
+    findings = [
+        *find_unusable(surveyed),
+        *find_unreadable(surveyed),
+        *find_balance(surveyed),
+        *find_passed_over(surveyed),
+    ]
     if len(surveyed.readable):
-        with reporter.track("comparing pictures", "steps") as update:
+        with reporter.track("comparing pictures", "%") as update:
             findings += find_copies(surveyed, workers, update)
         findings += [
             *find_shortcuts(surveyed), *find_strange(surveyed), *find_storage(surveyed), *find_mixed_colours(surveyed)
         ]  # fmt: skip
-    return Check(surveyed, tuple(sorted(findings, key=lambda finding: ORDER.index(finding.kind))))
+    order = list(KINDS)
+    return Check(surveyed, tuple(sorted(findings, key=lambda finding: order.index(finding.kind))))
 
 
 def usual_size(surveyed: Survey) -> tuple[int, int]:

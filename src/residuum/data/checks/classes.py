@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 
 import numpy as np
 
-from residuum.data.checks.finding import Finding, Member, counted
+from residuum.data.checks.finding import NAMED, Finding, Member, each_alone, named
 from residuum.data.checks.survey import Survey
-from residuum.errors import shown
 
 UNBALANCED = 5
 """The largest class is so many times the smallest."""
@@ -21,42 +19,25 @@ APART = 0.6
 """Difference between shares of pictures with a property from which on it gives a class away."""
 RANKED = 0.9
 """Area under the ROC curve from which on a size gives a class away."""
-NAMED = 6
-"""Classes named in a sentence."""
 
 
 def find_unusable(survey: Survey) -> list[Finding]:
-    """What makes training stop, or split a class in two."""
+    """What makes training stop, or splits a class in two."""
     found = []
-    counts = survey.counts
-    train = {name for name, parts in counts.items() if parts.get("train")}
-    if len(survey.contents.classes) < 2:
-        found.append(
-            Finding("one-class", "error", "one class only", "A classifier needs two: put each class into a folder.")
-        )
+    classes = survey.contents.classes
+    if len(classes) < 2:
+        found.append(Finding("one-class", len(classes), named(classes)))
     if "train" in survey.given:
         for part in survey.given[1:]:
-            strangers = [name for name, parts in counts.items() if parts[part] and name not in train]
+            strangers = [name for name, parts in survey.counts.items() if parts[part] and not parts["train"]]
             if strangers:
-                found.append(
-                    Finding(
-                        "class-not-trained", "error",
-                        f"{counted(len(strangers), 'class', 'classes')} in {part} and not in train: {_named(strangers)}",
-                        "Training refuses this: a network cannot name what it never saw. Add pictures to train, or remove "
-                        f"the class from {part}. Is the name spelt alike in both?",
-                    )
-                )  # fmt: skip
+                found.append(Finding("class-not-trained", len(strangers), f"{named(strangers)} (in {part})"))
     alike: defaultdict[str, list[str]] = defaultdict(list)
-    for name in survey.contents.classes:
+    for name in classes:
         alike[_plain(name)].append(name)
-    for names in alike.values():
-        if len(names) > 1:
-            found.append(
-                Finding(
-                    "class-names", "error", f"classes with almost the same name: {_named(names, quoted=True)}",
-                    "They differ by case, blanks or accents' spelling only, and would be two classes. Rename the folders.",
-                )
-            )  # fmt: skip
+    twice = [names for names in alike.values() if len(names) > 1]
+    if twice:
+        found.append(Finding("class-names", len(twice), "; ".join(map(named, twice))))
     return found
 
 
@@ -64,48 +45,26 @@ def find_balance(survey: Survey) -> list[Finding]:
     """Classes that are empty, single or much smaller than others, and those missing in a part."""
     found = []
     counts = survey.counts
-    whole = {name: sum(parts.values()) for name, parts in counts.items()}
-    empty = [name for name, number in whole.items() if not number]
+    empty = [name for name, parts in counts.items() if not sum(parts.values())]
     if empty:
-        found.append(
-            Finding(
-                "empty-class", "warning", f"{counted(len(empty), 'class', 'classes')} without pictures: {_named(empty)}",
-                "Training stops at a class without pictures. Add some, or remove the folder.",
-            )
-        )  # fmt: skip
-    trained = {name: parts.get("train", 0) for name, parts in counts.items() if parts.get("train", 0)}
+        found.append(Finding("empty-class", len(empty), named(empty)))
+    first = survey.given[0] if survey.given else "train"
+    trained = {name: parts[first] for name, parts in counts.items() if parts.get(first)}
     single = [name for name, number in trained.items() if number == 1]
     if single:
-        members = [_only(survey, name) for name in single]
-        found.append(
-            Finding(
-                "single-picture-class", "warning",
-                f"{counted(len(single), 'class', 'classes')} with one picture: {_named(single)}",
-                "Nothing can be held out of it, and one picture teaches little. Add more, or join it to another class.",
-                tuple((member,) for member in members),
-            )
-        )  # fmt: skip
-    if len(trained) > 1:
-        least, most = min(trained, key=lambda name: trained[name]), max(trained, key=lambda name: trained[name])
-        if trained[most] >= UNBALANCED * trained[least] and trained[least] > 1:
-            found.append(
-                Finding(
-                    "imbalance", "warning",
-                    f"unbalanced classes: {shown(most)} has {trained[most]:,} pictures, {shown(least)} {trained[least]:,}",
-                    "A network that always says the larger class is often right. Look at the recall of each class rather "
-                    "than at the error; add pictures, or weigh the classes in training.",
-                )
-            )  # fmt: skip
-    for part in survey.given[1:] if "train" in survey.given else ():
+        groups = tuple((_only(survey, name, first),) for name in single)
+        found.append(Finding("single-picture-class", len(single), named(single), groups=groups))
+    order = sorted((name for name, number in trained.items() if number > 1), key=lambda name: trained[name])
+    if order:
+        least, most = order[0], order[-1]
+        larger = sum(number >= UNBALANCED * trained[least] for number in trained.values())
+        if larger:
+            sizes = f"{named([most])} has {trained[most]:,} pictures, {named([least])} {trained[least]:,}"
+            found.append(Finding("imbalance", larger, sizes))
+    for part in survey.given[1:]:
         missing = [name for name in trained if not counts[name][part]]
         if missing:
-            found.append(
-                Finding(
-                    "class-not-tested", "note",
-                    f"{counted(len(missing), 'class', 'classes')} without pictures in {part}: {_named(missing)}",
-                    f"The error on {part} says nothing about them.",
-                )
-            )  # fmt: skip
+            found.append(Finding("class-not-tested", len(missing), f"{named(missing)} (not in {part})"))
     return found
 
 
@@ -120,23 +79,16 @@ def find_shortcuts(survey: Survey) -> list[Finding]:
         if min(own.sum(), (~own).sum()) < ENOUGH:
             continue
         signs = [sign for what, values in properties.items() if (sign := _share_sign(what, values, own))]
-        signs += [sign for what, values in sizes.items() if (sign := _size_sign(what, values, own))]
+        if not any(sign.endswith("pixels") for sign in signs):
+            signs += [sign for what, values in sizes.items() if (sign := _size_sign(what, values, own))]
         if signs:
-            found.append((shown(name), signs))
+            found.append((name, signs))
     if len(found) == 2 == len(survey.contents.classes):
         found = found[:1]  # what tells one from the other tells the other from the one
     if not found:
         return []
-    listed = "; ".join(f"{name}: {', '.join(signs)}" for name, signs in found[:NAMED])
-    more = f"; and {counted(len(found) - NAMED, 'more class', 'more classes')}" if len(found) > NAMED else ""
-    return [
-        Finding(
-            "shortcut", "warning",
-            f"{counted(len(found), 'class', 'classes')} that can be told by how the files are made: {listed}{more}",
-            "A network may learn that instead of the class, and fail on pictures from elsewhere. Take all classes from the "
-            "same sources, or convert all to the same size, format and colours.",
-        )
-    ]  # fmt: skip
+    told = [f"{named([name])}: {', '.join(signs)}." for name, signs in found[:NAMED]]
+    return [Finding("shortcut", len(found), named(name for name, _ in found), caution=" ".join(told))]
 
 
 def find_mixed_colours(survey: Survey) -> list[Finding]:
@@ -146,15 +98,7 @@ def find_mixed_colours(survey: Survey) -> list[Finding]:
     if not grey or not coloured:
         return []
     fewer, what = (grey, "without colour") if len(grey) <= len(coloured) else (coloured, "in colour")
-    others = "in colour" if fewer is grey else "grey"
-    members = [Member(i, survey.contents.names[i], survey.label(i), survey.contents.splits[i] or None) for i in fewer]
-    return [
-        Finding(
-            "mixed-colour", "note", f"{counted(len(fewer), 'picture')} {what} among {len(survey.readable) - len(fewer):,} {others}",
-            "Harmless where they are spread over the classes. If colour does not matter, train on grey: --channels 1.",
-            tuple((member,) for member in members),
-        )
-    ]  # fmt: skip
+    return each_alone("mixed-colour", (survey.member(i, what) for i in fewer))
 
 
 _PROPERTIES = {
@@ -197,17 +141,12 @@ def _pixels(number: float) -> str:
     return f"{number / 1e6:.1f} megapixels" if number >= 1e6 else f"{number:,.0f} pixels"
 
 
-def _only(survey: Survey, name: str) -> Member:
-    index = next(i for i in survey.readable.tolist() if survey.label(i) == name and survey.part(i) == "train")
-    return Member(index, survey.contents.names[index], name, survey.contents.splits[index] or None)
+def _only(survey: Survey, name: str, part: str) -> Member:
+    return survey.member(
+        next(i for i in survey.readable.tolist() if survey.label(i) == name and survey.part(i) == part)
+    )
 
 
 def _plain(name: str) -> str:
     """A class's name without what people do not see."""
     return re.sub(r"[\s_-]+", "", unicodedata.normalize("NFKC", name).casefold())
-
-
-def _named(names: Iterable[str], quoted: bool = False) -> str:
-    """Names for a sentence; in quotation marks where blanks at their ends must be seen."""
-    listed = [f'"{shown(name)}"' if quoted else shown(name) for name in names]
-    return ", ".join(listed[:NAMED]) + (f" and {len(listed) - NAMED:,} more" if len(listed) > NAMED else "")

@@ -16,6 +16,14 @@ from residuum.data.imagenet import Listed
 from residuum.data.sources import list_data
 from residuum.errors import UserError
 
+BY_CONTENT, BESIDE, OUTSIDE = (
+    "a picture by its content, not by its name",
+    "beside train, val and test",
+    "outside of the class folders",
+)
+MISPLACED = (BY_CONTENT, BESIDE, OUTSIDE)
+"""Why pictures are passed over that were probably meant to be seen."""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -127,10 +135,10 @@ def _why(name: str, path: str, relative: str, is_folder: bool, parts: set[str]) 
     if _is_hidden(name):
         return "hidden"
     if not is_picture_name(name):
-        return "a picture by its content, not by its name" if _is_picture(path) else "no picture"
+        return BY_CONTENT if _is_picture(path) else "no picture"
     if parts and relative.split(os.sep)[0] not in parts:
-        return "beside train, val and test"
-    return "outside of the class folders"
+        return BESIDE
+    return OUTSIDE
 
 
 def _is_picture(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Copies: groups of pictures that show the same, and what they spoil - labels, the test, the validation, the balance."""
+"""Copies: groups of pictures that show the same, and what they spoil - labels, test, validation, balance."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from residuum.data.checks.finding import Finding, LeaveOut, Member, Severity, counted
+from residuum.data.checks.finding import Finding, LeaveOut, Member
 from residuum.data.checks.groups import Groups
 from residuum.data.checks.likeness import Pair, find_pairs
 from residuum.data.checks.survey import Survey
@@ -92,7 +92,7 @@ def _grouped(survey: Survey, pairs: Iterable[Pair]) -> list[Copies]:
 
 
 def _rank(survey: Survey, index: int) -> tuple[int, ...]:
-    """The copy to keep comes first: that of the test, so that results stay comparable; else the largest still picture."""
+    """The copy to keep comes first: that of the test, so that results stay comparable; else the largest."""
     look = survey.look(index)
     return -PARTS.index(survey.part(index)), look.frames > 1, -look.height * look.width, -look.length, index
 
@@ -151,55 +151,22 @@ def _kind(survey: Survey, copies: Copies) -> str:
 
 
 def _findings(survey: Survey, by_kind: dict[str, list[Copies]], raised: bool) -> Iterable[Finding]:
-    texts: dict[str, tuple[Severity, Callable[[int], str], str]] = {
-        "label-conflict": (
-            "error",
-            lambda n: f"{counted(n, 'picture')} under more than one class",
-            "Decide which class is right and remove the other copies. Until then leave all of them out: "
-            "whatever a network answers, it is told that it is wrong.",
-        ),
-        "leakage": (
-            "error",
-            lambda n: f"{counted(n, 'picture')} in more than one of train, val and test",
-            "What is known by heart counts as recognised, so the measured error is too low. Leave out the copies in "
-            "train (of val and test, those in val).",
-        ),
-        "validation-leakage": (
-            "warning",
-            lambda n: f"{counted(n, 'picture')} on both sides of the validation part that training would hold out",
-            "The validation error would come out too low. Leave out all copies but one; or give the data as a csv: "
-            "table with a group column, and a group stays on one side.",
-        ),
-        "duplicate": (
-            "warning",
-            lambda n: f"{counted(n, 'picture')} there more than once",
-            "Each counts as often as it is there. Keep one.",
-        ),
-        "near-duplicate": (
-            "warning",
-            lambda n: f"{counted(n, 'picture')} with near copies",
-            "Resized, recompressed, mirrored or slightly cropped, or taken moments apart. Look at them, and keep one "
-            "of each unless they are meant as different views.",
-        ),
-    }  # fmt: skip
-    for kind, (severity, title, advice) in texts.items():
-        groups = by_kind.get(kind, [])
-        if not groups:
-            continue
+    for kind, groups in by_kind.items():
         near = sum(len(group.members) for group in groups if not group.exact)
         doubtful = kind == "label-conflict" and near > max(MANY, OFTEN * len(survey.readable))
-        if doubtful:
-            advice += (
-                " So many likenesses across classes may mean that the classes differ in small things: only copies with "
-                "the same pixels are put on the list of files to leave out."
-            )
+        cautions = [
+            "So many likenesses across classes may mean that the classes differ in small things: only copies with "
+            "the same pixels are put on the list of files to leave out."
+        ] * doubtful
         if raised and near:
-            advice += " The pictures of this set are much alike, so only the closest likenesses are called copies."
+            cautions.append("The pictures of this set are much alike, so only the closest are called copies.")
         yield Finding(
-            kind, severity, title(len(groups)), advice,
-            tuple(group.members for group in groups),
-            tuple(_leave_out(kind, group, doubtful) for group in groups),
-        )  # fmt: skip
+            kind,
+            len(groups),
+            caution=" ".join(cautions),
+            groups=tuple(group.members for group in groups),
+            leave_out=tuple(_leave_out(kind, group, doubtful) for group in groups),
+        )
 
 
 def _leave_out(kind: str, copies: Copies, doubtful: bool) -> LeaveOut:

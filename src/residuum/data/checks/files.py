@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 
-from residuum.data.checks.finding import Finding, LeaveOut, Member, Severity, counted
+from residuum.data.checks.contents import MISPLACED
+from residuum.data.checks.finding import Finding, LeaveOut, Member, each_alone
 from residuum.data.checks.look import SUFFIXES, Look
 from residuum.data.checks.survey import Survey
 from residuum.data.decoding import as_channels
@@ -24,70 +25,47 @@ LONG = 4.0
 """Longer side over shorter side from which on most of a picture is cut off by the square that a network sees."""
 HUGE = 32 * 2**20
 """Pixels beyond which decoding one picture holds up training."""
-ODD = 5.0
+ODD = 6.0
 """Deviations (`oddness.deviations`) from which on a picture is odd."""
 ODDEST = 24
+ENOUGH = 30
+"""Pictures of a class from which on they are compared with each other only, since classes may look different."""
 PLAIN_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX")
 DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
 
 
 def find_unreadable(survey: Survey) -> list[Finding]:
     """Files that training cannot read."""
-    members = [_member(survey, i, look) for i, look in enumerate(survey.looks) if isinstance(look, str)]
-    if not members:
-        return []
-    return [
-        Finding(
-            "unreadable",
-            "error",
-            f"{counted(len(members), 'unreadable file')}",
-            "Training leaves them out, and stops where they are more than one in a hundred. Get them again, or remove them.",
-            tuple((member,) for member in members),
-            tuple(LeaveOut(f"unreadable: {one_line(member.remark)}", (member.name,)) for member in members),
-        )
-    ]
+    members = [survey.member(i, look) for i, look in enumerate(survey.looks) if isinstance(look, str)]
+    listed = tuple(LeaveOut(f"unreadable: {one_line(member.remark)}", (member.name,)) for member in members)
+    return each_alone("unreadable", members, listed)
 
 
 def find_strange(survey: Survey) -> list[Finding]:
     """Pictures that are blank, or unlike the others in size, shape or looks."""
     blank = _blank(survey)
-    found = []
-    if blank:
-        often = Counter(survey.label(i) for i in blank)
-        all_of = Counter(survey.label(i) for i in survey.readable.tolist())
-        found.append(
-            Finding(
-                "blank", "warning", f"{counted(len(blank), 'blank picture')}",
-                "They show nothing but one tone. Leave them out, unless that is what a class is about.",
-                tuple((_member(survey, i, ""),) for i in blank),
-                tuple(
-                    LeaveOut("blank", (survey.contents.names[i],), often[survey.label(i)] * 2 < all_of[survey.label(i)])
-                    for i in blank
-                ),
-            )
-        )  # fmt: skip
-    short = np.array([min(look.height, look.width) for look in survey.good])
-    usual = float(np.median(short))
-    tiny = {
-        i: f"{look.width} × {look.height}"
-        for i, look in _each(survey)
-        if min(look.height, look.width) < usual / TINY_SHARE or min(look.height, look.width) < TINY_SIDE < usual
-    }
-    ratios = np.array([max(look.height, look.width) / min(look.height, look.width) for look in survey.good])
+    often, all_of = Counter(survey.label(i) for i in blank), Counter(survey.label(i) for i in survey.readable.tolist())
+    shorter = {i: min(look.height, look.width) for i, look in _each(survey)}
+    usual = float(np.median(list(shorter.values())))
+    tiny = [i for i, side in shorter.items() if side < usual / TINY_SHARE or side < TINY_SIDE <= usual]
+    ratio = {i: max(look.height, look.width) / shorter[i] for i, look in _each(survey)}
     # where long pictures are the rule, the rule is no finding
-    long = {} if np.median(ratios) >= LONG else {
-        i: f"{look.width} × {look.height}"
-        for (i, look), ratio in zip(_each(survey), ratios, strict=True)
-        if ratio >= LONG
-    }  # fmt: skip
-    found += _listed(
-        survey, tiny, "tiny", "warning", lambda n: f"{counted(n, 'tiny picture')}",
-        f"The others have about {usual:.0f} pixels on their shorter side. Enlarged to that they show little: are they previews?",
-    ) + _listed(
-        survey, long, "extreme-aspect", "warning", lambda n: f"{counted(n, 'picture')} very long or very high",
-        "A network sees the square in the middle; the rest is cut off. Cut them to the part that matters.",
-    )  # fmt: skip
-    return found + _odd(survey, {*blank, *tiny, *long})
+    long = [i for i in ratio if ratio[i] >= LONG] if np.median(list(ratio.values())) < LONG else []
+    return [
+        *each_alone(
+            "blank",
+            (survey.member(i) for i in blank),
+            # a class may be about nothing
+            tuple(
+                LeaveOut("blank", (survey.contents.names[i],), 2 * often[c] < all_of[c])
+                for i in blank
+                for c in [survey.label(i)]
+            ),
+        ),
+        *each_alone("tiny", (survey.member(i, _size(survey.look(i))) for i in tiny)),
+        *each_alone("extreme-aspect", (survey.member(i, _size(survey.look(i))) for i in long)),
+        *_odd(survey, {*blank, *tiny, *long}),
+    ]
 
 
 def _blank(survey: Survey) -> list[int]:
@@ -107,127 +85,59 @@ def _blank(survey: Survey) -> list[int]:
 
 def _odd(survey: Survey, known: set[int]) -> list[Finding]:
     """Those least like the others by simple measures, the oddest first."""
-    scores = deviations(np.stack([look.measures for look in survey.good]))
+    table = np.stack([look.measures for look in survey.good])
+    labels = survey.contents.labels[survey.readable]
+    scores = deviations(table)
+    for label in np.unique(labels):
+        own = labels == label
+        if own.sum() >= ENOUGH:
+            scores[own] = deviations(table[own])
     scores[:, MEASURES.index("shape")] = 0  # a finding of its own
     worst = scores.max(1)
-    odd = {
-        int(survey.readable[place]): MEASURES[int(scores[place].argmax())]
-        for place in np.argsort(-worst, kind="stable")
-        if worst[place] >= ODD and int(survey.readable[place]) not in known
-    }
-    odd = dict(list(odd.items())[:ODDEST])
-    return _listed(
-        survey, odd, "odd", "warning", lambda n: f"{counted(n, 'picture')} unlike the others",
-        "By brightness, contrast, colour or detail. Do they belong? A placeholder, a screenshot or a drawing among "
-        "photos does not.",
-        "unlike the others",
-    )  # fmt: skip
+    order = np.argsort(-worst, kind="stable")
+    places = [place for place in order if worst[place] >= ODD and int(survey.readable[place]) not in known][:ODDEST]
+    members = [survey.member(int(survey.readable[p]), MEASURES[int(scores[p].argmax())]) for p in places]
+    doubts = tuple(LeaveOut(f"unlike the others: {m.remark}", (m.name,), sure=False) for m in members)
+    return each_alone("odd", members, doubts)
 
 
 def find_storage(survey: Survey) -> list[Finding]:
     """How files are stored, where it is unusual."""
-    noticed: dict[str, dict[int, str]] = defaultdict(dict)
+    noticed: defaultdict[str, list[Member]] = defaultdict(list)
     for index, look in _each(survey) if survey.contents.bytes_of else ():
-        ending = os.path.splitext(survey.contents.names[index])[1].lower()
-        if look.format in SUFFIXES and ending not in SUFFIXES[look.format]:
-            noticed["wrong-suffix"][index] = f"{look.format} content"
-        if look.frames > 1:
-            noticed["animated"][index] = f"{look.frames} frames"
-        if look.mode in DEEP_MODES:
-            noticed["deep"][index] = look.mode
-        elif look.mode not in PLAIN_MODES:
-            noticed["colour-space"][index] = look.mode
-        if look.orientation != 1:
-            noticed["rotated"][index] = f"EXIF orientation {look.orientation}"
-        if look.transparent:
-            noticed["transparent"][index] = look.mode
-        if look.height * look.width > HUGE:
-            noticed["huge"][index] = f"{look.width} × {look.height}"
-    found = []
-    for kind, (what, advice) in _STORAGE.items():
-        found += _listed(survey, noticed[kind], kind, "note", what, advice)
-    return found
+        for kind, remark in _unusual(look, survey.contents.names[index]):
+            noticed[kind].append(survey.member(index, remark))
+    return [finding for kind, members in noticed.items() for finding in each_alone(kind, members)]
 
 
-_STORAGE: dict[str, tuple[Callable[[int], str], str]] = {
-    "wrong-suffix": (
-        lambda n: f"{counted(n, 'file')} with another format than the name says",
-        "They are read all the same; other programs may refuse them. Rename them.",
-    ),
-    "animated": (
-        lambda n: f"{counted(n, 'file')} with several frames or pages",
-        "Only the first counts. Take the frame that shows the class, or one picture for each.",
-    ),
-    "colour-space": (
-        lambda n: f"{counted(n, 'picture')} in another colour space than RGB or grey",
-        "They become RGB without a colour profile, so that colours may be off. Convert them where colour matters.",
-    ),
-    "deep": (
-        lambda n: f"{counted(n, 'picture')} with more than eight bits a sample",
-        "16-bit samples are divided by 257; floating point is stretched from its least to its greatest value. Convert them "
-        "yourself where that is not what the values mean.",
-    ),
-    "rotated": (
-        lambda n: f"{counted(n, 'picture')} to be turned as EXIF says",
-        "They are turned alike in training and prediction. Boxes or masks drawn in another program may not be.",
-    ),
-    "transparent": (
-        lambda n: f"{counted(n, 'picture')} with transparency",
-        "It is laid over white. Where only one class has it, that is a hint that the network will take.",
-    ),
-    "huge": (
-        lambda n: f"{counted(n, 'huge picture')}",
-        "Each is decoded in full in every epoch. Smaller copies train faster and no worse.",
-    ),
-}
+def _unusual(look: Look, name: str) -> Iterator[tuple[str, str]]:
+    if look.format in SUFFIXES and os.path.splitext(name)[1].lower() not in SUFFIXES[look.format]:
+        yield "wrong-suffix", f"{look.format} content"
+    if look.frames > 1:
+        yield "animated", f"{look.frames} frames"
+    if look.mode in DEEP_MODES:
+        yield "deep", look.mode
+    elif look.mode not in PLAIN_MODES:
+        yield "colour-space", look.mode
+    if look.orientation != 1:
+        yield "rotated", f"EXIF orientation {look.orientation}"
+    if look.transparent:
+        yield "transparent", look.mode
+    if look.height * look.width > HUGE:
+        yield "huge", _size(look)
 
 
 def find_passed_over(survey: Survey) -> list[Finding]:
     """Files in the folder that training does not look at."""
-    files = survey.contents.passed_over
-    lost = [(name, why) for name, why in files if why.startswith(("a picture", "outside", "beside"))]
-    others = [item for item in files if item not in set(lost)]
-    found = []
-    if lost:
-        found.append(
-            Finding(
-                "picture-passed-over", "warning", f"{counted(len(lost), 'picture')} that training would not see",
-                "Rename it to end in .jpg, .png, ... or move it into a class folder; else move it away.",
-                tuple((Member(None, name, remark=why),) for name, why in lost),
-            )
-        )  # fmt: skip
-    if others:
-        found.append(
-            Finding(
-                "passed-over", "note", f"{counted(len(others), 'other file')} beside the pictures",
-                "Hidden, no picture, or a link that leads nowhere new: ignored.",
-                tuple((Member(None, name, remark=why),) for name, why in others),
-            )
-        )  # fmt: skip
-    return found
+    pictures, others = [], []
+    for name, why in survey.contents.passed_over:
+        (pictures if why in MISPLACED else others).append(Member(None, name, remark=why))
+    return [*each_alone("picture-passed-over", pictures), *each_alone("passed-over", others)]
+
+
+def _size(look: Look) -> str:
+    return f"{look.width} × {look.height}"
 
 
 def _each(survey: Survey) -> list[tuple[int, Look]]:
     return list(zip(survey.readable.tolist(), survey.good, strict=True))
-
-
-def _member(survey: Survey, index: int, remark: str) -> Member:
-    part = survey.contents.splits[index] or None
-    return Member(index, survey.contents.names[index], survey.label(index), part, remark)
-
-
-def _listed(
-    survey: Survey,
-    found: dict[int, str],
-    kind: str,
-    severity: Severity,
-    title: Callable[[int], str],
-    advice: str,
-    unsure: str = "",
-) -> list[Finding]:
-    """A finding for each picture by itself; with `unsure` they are put on the list as something to look at."""
-    if not found:
-        return []
-    members = [_member(survey, index, remark) for index, remark in found.items()]
-    doubt = tuple(LeaveOut(f"{unsure}: {m.remark}", (m.name,), sure=False) for m in members) if unsure else ()
-    return [Finding(kind, severity, title(len(members)), advice, tuple((member,) for member in members), doubt)]

@@ -1,11 +1,16 @@
-"""Finding: one thing that a check has to say, with the pictures it is about."""
+"""Finding: one thing that a check has to say, with the files it is about."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-Severity = Literal["error", "warning", "note"]
+from residuum.data.checks.kinds import KINDS, Severity
+from residuum.errors import shown
+
+NAMED = 6
+"""Classes named in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -33,33 +38,59 @@ class LeaveOut:
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found, how bad it is, and what to do.
+    """What was found, and what to do about it.
 
-    kind       a fixed name: "label-conflict", "leakage", ...
-    title      what was found, with its number
-    advice     what to do
+    kind       a key of `KINDS`
+    count      how many of it
+    detail     what else the title says
+    caution    what else the advice says
     groups     files that belong together; one to a group where each is found by itself
     leave_out  what the list of files to leave out says of them
     """
 
     kind: str
-    severity: Severity
-    title: str
-    advice: str
+    count: int
+    detail: str = ""
+    caution: str = ""
     groups: tuple[tuple[Member, ...], ...] = ()
     leave_out: tuple[LeaveOut, ...] = ()
+
+    @property
+    def severity(self) -> Severity:
+        return KINDS[self.kind].severity
+
+    @property
+    def title(self) -> str:
+        said = counted(self.count, KINDS[self.kind].one, KINDS[self.kind].many)
+        return f"{said}: {self.detail}" if self.detail else said
+
+    @property
+    def advice(self) -> str:
+        return f"{KINDS[self.kind].advice} {self.caution}".rstrip()
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "kind": self.kind,
             "severity": self.severity,
+            "count": self.count,
             "title": self.title,
             "advice": self.advice,
-            "count": len(self.groups) or 1,
             "groups": [[member.to_dict() for member in group] for group in self.groups],
         }
+
+
+def each_alone(kind: str, members: Iterable[Member], leave_out: tuple[LeaveOut, ...] = ()) -> list[Finding]:
+    """A finding about files each by itself; nothing where there are none."""
+    groups = tuple((member,) for member in members)
+    return [Finding(kind, len(groups), groups=groups, leave_out=leave_out)] if groups else []
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
     """A number with its noun: 1 picture, 1,200 pictures."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def named(names: Iterable[str]) -> str:
+    """Names for a sentence, in quotation marks where blanks at their ends must be seen."""
+    listed = [shown(name) if name == name.strip() else f'"{shown(name)}"' for name in names]
+    return ", ".join(listed[:NAMED]) + (f" and {len(listed) - NAMED:,} more" if len(listed) > NAMED else "")

@@ -23,12 +23,12 @@ None asks for all pixels. Raises UserError where the file is gone."""
 Progress = Callable[[int, int], None]
 
 GLANCE = 0.6
-"""Correlation of texture at 16 x 16 pixels from which on a pair is looked at closely; copies of photos lie above 0.74."""
+"""Correlation of texture at 16 x 16 pixels from which on a pair is looked at closely; of copies it is above 0.74."""
 DEMAND = 0.75
 """The same at 32 x 32 from which on two pictures are taken for copies ..."""
 CLOSE_DEMAND = 0.65
-"""... and at 64 x 64, which decides where both have so many pixels. Of 866 photos no two different ones come above 0.35;
-of their copies, cropped by 5% on each side, 99.5% lie above 0.8."""
+"""... and at 64 x 64, which decides where both have so many pixels. Of 866 photos no two different are
+above 0.35; of their copies, cropped by 5% on each side, 99.5% lie above 0.8."""
 RAISED = (0.85, 0.92, 0.96, 0.98, 0.99)
 """Demands for sets whose pictures are much alike (digits, parts before a fixed camera) ..."""
 BELOW, CROWD = 0.12, 0.02
@@ -37,6 +37,7 @@ CLOSE_SIDE = 64
 CHUNK = 512
 COLOUR_DIFFERENCE = 40.0
 """Levels between the colours of two copies in the worst of 8 x 8 fields, saturation and cast allowed for."""
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 PALE = 2.0
 """Levels of colour that a grey picture may have, which may be the copy of a coloured one."""
 
@@ -78,8 +79,12 @@ def find_pairs(
     `miniatures` are uint8 (n, 32, 32), `sizes` int (n, 2) heights and widths. `mirror` says that a mirror image is a
     copy too.
     """
-    candidates = find_candidates(miniatures, sizes, mirror)
-    told = progress or (lambda done, total: None)
+
+    def told(phase: int, share: float) -> None:
+        if progress is not None:
+            progress(round(100 * (phase + share) / 3), 100)
+
+    candidates = find_candidates(miniatures, sizes, mirror, partial(told, 0))
     total = len(candidates.first)
     likeness, warps = np.full(total, -1.0, np.float32), candidates.start.copy()
     glance = _glance(miniatures)
@@ -88,12 +93,12 @@ def find_pairs(
         promising = places[seen >= GLANCE]
         if len(promising):
             likeness[promising], warps[promising] = _compared(miniatures, candidates, promising, warps[promising], 3)
-        told(int(places[-1]) + 1, 2 * total)
+        told(1, int(places[-1]) / total)
     demand = _demand(candidates, likeness, len(miniatures))
     order = np.argsort(-likeness, kind="stable")
     # what is close to the demand is decided by more pixels
     order = order[likeness[order] >= (demand - 0.15 if demand == DEMAND else demand)]
-    confirmed = _confirm(candidates, likeness, warps, order, demand, sizes, read, workers, told)
+    confirmed = _confirm(candidates, likeness, warps, order, demand, sizes, read, workers, partial(told, 2))
     return Pairs(tuple(confirmed), demand > DEMAND)
 
 
@@ -116,9 +121,7 @@ def _compared(
     return _likeness(first, second, warps, steps)
 
 
-def _likeness(
-    first: np.ndarray, second: np.ndarray, warps: np.ndarray, steps: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _likeness(first: np.ndarray, second: np.ndarray, warps: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
     warps, _, seen, inside = aligned(first, second, warps, steps)
     return correlation(texture(first), texture(seen), inside), warps
 
@@ -148,13 +151,15 @@ def _confirm(
     sizes: np.ndarray,
     read: Read,
     workers: int,
-    told: Progress,
+    told: Callable[[float], None],
 ) -> Iterator[Pair]:
     """Pairs that hold when the files are looked at again, the likest first; pairs within a group are passed over."""
     groups = Groups(len(sizes))
     close = (sizes[candidates.first].min(1) >= CLOSE_SIDE) & (sizes[candidates.second].min(1) >= CLOSE_SIDE)
     for done, places in enumerate(_chunks(order)):
-        left = [place for place in places if not groups.joined(candidates.first[place], candidates.second[place])]
+        left = [
+            place for place in places if not groups.joined(int(candidates.first[place]), int(candidates.second[place]))
+        ]
         work = (
             (place, [partial(_reduced, read, int(side[place])) for side in (candidates.first, candidates.second)])
             for place in left
@@ -167,7 +172,7 @@ def _confirm(
             first = first[:, ::-1] if flip else first
             found, warp = float(likeness[place]), warps[place : place + 1]
             if close[place]:
-                grey = [(each @ np.float32([0.299, 0.587, 0.114]))[None] for each in (first, second)]
+                grey = [(each @ LUMA)[None] for each in (first, second)]
                 near, warp = _likeness(*grey, warp, steps=3)
                 found = float(near[0])
             enough = (CLOSE_DEMAND if demand == DEMAND else demand) if close[place] else demand
@@ -177,7 +182,7 @@ def _confirm(
             same = not flip and found > 0.9 and (sizes[i] == sizes[j]).all() and _same_pixels(read, i, j)
             scale_x, shift_x, scale_y, shift_y = warp[0].tolist()
             yield Pair(i, j, 1.0 if same else found, flip, (scale_x, shift_x, scale_y, shift_y), same)
-        told(len(likeness) + (done + 1) * len(likeness) // (len(order) // CHUNK + 1), 2 * len(likeness))
+        told(min(1.0, (done + 1) * CHUNK / len(order)))
 
 
 def _reduced(read: Read, index: int) -> np.ndarray | None:

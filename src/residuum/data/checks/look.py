@@ -90,7 +90,8 @@ def look_at_pixels(pixels: np.ndarray) -> Look:
 
 def miniature(picture: Image.Image, side: int) -> Image.Image:
     """A picture squeezed into a square of `side` pixels, each the mean of what it covers."""
-    return picture.resize((side, side), Image.Resampling.BOX if min(picture.size) >= side else Image.Resampling.BILINEAR)
+    filtered = Image.Resampling.BOX if min(picture.size) >= side else Image.Resampling.BILINEAR
+    return picture.resize((side, side), filtered)
 
 
 def _seen(pixels: np.ndarray) -> tuple[bool, float, np.ndarray, np.ndarray]:
@@ -105,7 +106,7 @@ def _seen(pixels: np.ndarray) -> tuple[bool, float, np.ndarray, np.ndarray]:
     grey = np.asarray(picture.convert("L"))
     span = float(np.subtract(*np.percentile(grey, (99, 1))))
     colourless = bool((spread > ALIKE).mean() < 0.01)
-    return colourless, span, np.asarray(miniature(picture.convert("L"), SIDE)), measures(small)
+    return colourless, span, np.array(miniature(picture.convert("L"), SIDE)), measures(small)
 
 
 def _frames(picture: Image.Image) -> int:

@@ -9,6 +9,7 @@ from functools import cached_property, partial
 import numpy as np
 
 from residuum.data.checks.contents import Contents
+from residuum.data.checks.finding import Member
 from residuum.data.checks.look import Look, look_at, look_at_pixels
 from residuum.data.manifest import PARTS
 from residuum.data.parallel import ordered
@@ -43,6 +44,11 @@ class Survey:
 
     def label(self, index: int) -> str:
         return self.contents.classes[int(self.contents.labels[index])]
+
+    def member(self, index: int, remark: str = "") -> Member:
+        """A picture as a finding names it."""
+        part = self.contents.splits[index] or None
+        return Member(index, self.contents.names[index], self.label(index), part, remark)
 
     @cached_property
     def given(self) -> tuple[str, ...]:
