@@ -51,12 +51,14 @@ def open_as_trained(
 
     `trained` are the data's records in run.json or the model file. What a model was trained on is then known again.
     """
+    whole: Manifest | None = None
     for facts in trained:
-        exclude = dict(facts.get("exclude") or ())
-        manifest = open_for(reporter, argument, None, allow_bad, exclude) if exclude else None
-        if manifest is not None and (manifest.digest == facts["digest"] or not manifest.listed_out):
-            return manifest
-    return open_for(reporter, argument, None, allow_bad)
+        if exclude := dict(facts.get("exclude") or ()):
+            manifest = open_for(reporter, argument, None, allow_bad, exclude)
+            if manifest.digest == facts["digest"]:
+                return manifest
+            whole = whole if manifest.listed_out else manifest
+    return open_for(reporter, argument, None, allow_bad) if whole is None else whole
 
 
 def absolute(argument: str) -> str:

@@ -14,9 +14,10 @@ from residuum.training.recipe import SGD, Cosine, FineTune, Recipe
 FINETUNE = Recipe(
     name="finetune",
     epochs=20,
+    min_steps=600,
     batch_size=64,
     smallest_batch=16,
-    optimizer=SGD(lr=0.01, momentum=0.9, nesterov=True, weight_decay=1e-4, decay_norms_and_biases=False),
+    optimizer=SGD(lr=0.03, momentum=0.9, nesterov=True, weight_decay=1e-4, decay_norms_and_biases=False),
     schedule=Cosine(warmup=0.1),
     label_smoothing=0.02,
     augment=Augment(crop_padding=2, padding="reflect", mirror=True, area=(0.35, 1.0)),

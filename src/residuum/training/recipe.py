@@ -88,10 +88,10 @@ class FineTune:
 
     head_epochs: int = 100
     head_lr: float = 2.0
-    stages: int = 2
-    decay: float = 0.3
+    stages: int = 3
+    decay: float = 0.5
     batch_norm: Literal["auto", "frozen", "re-estimated"] = "auto"
-    patience: int = 6
+    patience: int = 15
     __pydantic_config__ = STRICT
 
     def problems(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +32,11 @@ class Copies:
     kept: Member
     exact: bool
     likeness: float
+
+    @property
+    def crowd(self) -> bool:
+        """Whether these are too many likenesses to be copies."""
+        return _is_crowd(self.members, self.exact)
 
 
 def find_copies(survey: Survey, workers: int, progress: Callable[[int, int], None] | None = None) -> list[Finding]:
@@ -68,7 +73,17 @@ def _named(pair: Pair, single: list[int]) -> Pair:
     return Pair(single[pair.first], single[pair.second], pair.likeness, pair.mirrored, pair.warp, pair.same_pixels)
 
 
-def _grouped(survey: Survey, pairs: Iterable[Pair]) -> list[Copies]:
+def _grouped(survey: Survey, pairs: Sequence[Pair]) -> list[Copies]:
+    """All groups; of a crowd of near copies also those with the same pixels by themselves."""
+    near = _joined(survey, pairs)
+    crowds = [copies for copies in near if copies.crowd]
+    inside = {member.index for copies in crowds for member in copies.members}
+    exact = [pair for pair in pairs if pair.same_pixels and pair.first in inside]
+    groups = [*near, *_joined(survey, exact)]
+    return sorted(groups, key=lambda copies: (not copies.exact, -copies.likeness, copies.members[0].index))
+
+
+def _joined(survey: Survey, pairs: Iterable[Pair]) -> list[Copies]:
     groups = Groups(len(survey.looks))
     beside: defaultdict[int, list[Pair]] = defaultdict(list)
     for pair in pairs:
@@ -78,17 +93,21 @@ def _grouped(survey: Survey, pairs: Iterable[Pair]) -> list[Copies]:
     result = []
     for together in groups.together():
         kept = min(together, key=lambda index: _rank(survey, index))
+        edges = [pair for i in together for pair in beside[i]]
+        exact = all(pair.same_pixels for pair in edges)
         remarks = _remarks(survey, kept, beside)
-        if len({survey.label(i) for i in together}) > 1:
-            remarks[kept] = ""  # who knows which class is right
+        if len({survey.label(i) for i in together}) > 1 or _is_crowd(together, exact):
+            remarks[kept] = ""  # no copy to keep: who knows which class is right, or whether these are copies
         members = tuple(
             Member(i, survey.contents.names[i], survey.label(i), _shown_part(survey, i), remarks[i])
             for i in sorted(together, key=lambda i: (i != kept, i))
         )
-        inside = [pair for i in together for pair in beside[i]]
-        exact = all(pair.same_pixels for pair in inside)
-        result.append(Copies(members, members[0], exact, min(pair.likeness for pair in inside)))
-    return sorted(result, key=lambda copies: (not copies.exact, -copies.likeness, copies.members[0].index))
+        result.append(Copies(members, members[0], exact, min(pair.likeness for pair in edges)))
+    return result
+
+
+def _is_crowd(members: Sequence[object], exact: bool) -> bool:
+    return not exact and len(members) > LARGE
 
 
 def _rank(survey: Survey, index: int) -> tuple[int, ...]:
@@ -140,6 +159,8 @@ def _remark(survey: Survey, kept: int, there: int, same: bool, mirrored: bool, c
 
 
 def _kind(survey: Survey, copies: Copies) -> str:
+    if copies.crowd:
+        return "look-alike"
     places = [member.index for member in copies.members if member.index is not None]
     if len({member.label for member in copies.members}) > 1:
         return "label-conflict"
@@ -165,13 +186,13 @@ def _findings(survey: Survey, by_kind: dict[str, list[Copies]], raised: bool) ->
             len(groups),
             caution=" ".join(cautions),
             groups=tuple(group.members for group in groups),
-            leave_out=tuple(_leave_out(kind, group, doubtful) for group in groups),
+            leave_out=tuple(_leave_out(kind, group, doubtful) for group in groups if not group.crowd),
         )
 
 
 def _leave_out(kind: str, copies: Copies, doubtful: bool) -> LeaveOut:
     """All copies where their classes disagree, else all but the one to keep."""
-    sure = copies.exact or (len(copies.members) <= LARGE and not doubtful)
+    sure = copies.exact or not doubtful
     if kind == "label-conflict":
         labels = ", ".join(sorted({shown(member.label) for member in copies.members}))
         return LeaveOut(f"label conflict: the same picture under {labels}", _names(copies.members), sure)

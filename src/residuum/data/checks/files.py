@@ -16,7 +16,7 @@ from residuum.data.decoding import as_channels
 from residuum.data.oddness import MEASURES, deviations
 from residuum.errors import UserError, one_line
 
-FLAT_SPAN = 12
+FLAT_SPAN = 8
 """Grey levels between the darkest and the lightest hundredth of the pixels up to which a picture is blank."""
 TINY_SHARE = 5
 """A shorter side so many times shorter than usual is tiny."""

@@ -78,6 +78,13 @@ KINDS: dict[str, Kind] = {
         "Resized, recompressed, mirrored or slightly cropped, or taken moments apart. Look at them, and keep one "
         "of each unless they are meant as different views.",
     ),
+    "look-alike": Kind(
+        "warning",
+        "crowd of pictures that look nearly the same",
+        "crowds of pictures that look nearly the same",
+        "A film, or parts before a fixed camera? Here copies cannot be told from other shots, so the list of files to "
+        "leave out has none of them. Keep shots of one scene on one side: give a csv: table with a group column.",
+    ),
     "shortcut": Kind(
         "warning",
         "class that can be told by how its files are made",
