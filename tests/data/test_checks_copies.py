@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from photos import ALTERATIONS, photos, upright
 from PIL import Image, ImageDraw
 
-from photos import ALTERATIONS, photos, upright
 from residuum.data.checks.checking import Check, check_data
 from residuum.progress import Reporter
 

@@ -57,6 +57,12 @@ def aligned(
     return best, likeness, seen, inside
 
 
+def likeness_of(first: np.ndarray, second: np.ndarray, warps: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Correlation of the texture of pictures (pairs, n, n), aligned from `warps` in `steps` steps, and the warps."""
+    warps, _, seen, inside = aligned(first, second, warps, steps)
+    return correlation(texture(first), texture(seen), inside), warps
+
+
 def through(pictures: np.ndarray, warps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pictures (pairs, n, n) or (pairs, n, n, channels) seen through warps, bilinearly, and where that is inside."""
     n = pictures.shape[1]
@@ -90,6 +96,12 @@ def texture(pictures: np.ndarray) -> np.ndarray:
     """
     edges = pictures - _mean(pictures)
     return edges / (np.sqrt(_mean(edges * edges)) + FAINT)
+
+
+def textured(picture: np.ndarray) -> float:
+    """The share of a picture (n, n) that has more contrast than noise."""
+    edges = picture[None] - _mean(picture[None])
+    return float((np.sqrt(_mean(edges * edges)) > FAINT).mean())
 
 
 def _mean(pictures: np.ndarray) -> np.ndarray:

@@ -9,8 +9,9 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from residuum.data.checks.align import aligned, correlation, texture, through
+from residuum.data.checks.align import likeness_of
 from residuum.data.checks.candidates import SIDE, Candidates, find_candidates
+from residuum.data.checks.closely import CLOSE_SIDE, look_closely, plausible
 from residuum.data.checks.groups import Groups
 from residuum.data.checks.look import miniature
 from residuum.data.decoding import as_channels
@@ -33,13 +34,7 @@ RAISED = (0.85, 0.92, 0.96, 0.98, 0.99)
 """Demands for sets whose pictures are much alike (digits, parts before a fixed camera) ..."""
 BELOW, CROWD = 0.12, 0.02
 """... raised until less than this share of the pictures has its best likeness just below the demand."""
-CLOSE_SIDE = 64
 CHUNK = 512
-COLOUR_DIFFERENCE = 40.0
-"""Levels between the colours of two copies in the worst of 8 x 8 fields, saturation and cast allowed for."""
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-PALE = 2.0
-"""Levels of colour that a grey picture may have, which may be the copy of a coloured one."""
 
 
 @dataclass(frozen=True)
@@ -118,12 +113,7 @@ def _compared(
     """Likeness and warps of the candidates at `places`."""
     first = _flipped(pictures[candidates.first[places]].astype(np.float32), candidates.mirrored[places])
     second = pictures[candidates.second[places]].astype(np.float32)
-    return _likeness(first, second, warps, steps)
-
-
-def _likeness(first: np.ndarray, second: np.ndarray, warps: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    warps, _, seen, inside = aligned(first, second, warps, steps)
-    return correlation(texture(first), texture(seen), inside), warps
+    return likeness_of(first, second, warps, steps)
 
 
 def _flipped(pictures: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
@@ -155,61 +145,38 @@ def _confirm(
 ) -> Iterator[Pair]:
     """Pairs that hold when the files are looked at again, the likest first; pairs within a group are passed over."""
     groups = Groups(len(sizes))
-    close = (sizes[candidates.first].min(1) >= CLOSE_SIDE) & (sizes[candidates.second].min(1) >= CLOSE_SIDE)
+    first, second = candidates.first.tolist(), candidates.second.tolist()
+    large = sizes.min(1) >= CLOSE_SIDE
+    close_demand = CLOSE_DEMAND if demand == DEMAND else demand
     for done, places in enumerate(_chunks(order)):
-        left = [
-            place for place in places if not groups.joined(int(candidates.first[place]), int(candidates.second[place]))
-        ]
-        work = (
-            (place, [partial(_reduced, read, int(side[place])) for side in (candidates.first, candidates.second)])
-            for place in left
-        )
-        for place, (first, second) in ordered(work, workers, ahead=8):
-            i, j = int(candidates.first[place]), int(candidates.second[place])
-            if first is None or second is None or groups.joined(i, j):
+        left = [place for place in places.tolist() if not groups.joined(first[place], second[place])]
+        work = ((place, [partial(_squeezed, read, side[place]) for side in (first, second)]) for place in left)
+        for place, (one, other) in ordered(work, workers, ahead=8):
+            i, j = first[place], second[place]
+            if one is None or other is None or groups.joined(i, j):
                 continue
             flip = bool(candidates.mirrored[place])
-            first = first[:, ::-1] if flip else first
-            found, warp = float(likeness[place]), warps[place : place + 1]
-            if close[place]:
-                grey = [(each @ LUMA)[None] for each in (first, second)]
-                near, warp = _likeness(*grey, warp, steps=3)
-                found = float(near[0])
-            enough = (CLOSE_DEMAND if demand == DEMAND else demand) if close[place] else demand
-            if found < enough or not _colours_agree(first, second, warp):
+            one = one[:, ::-1] if flip else one
+            found, warp = float(likeness[place]), warps[place]
+            if large[i] and large[j]:
+                found, warp = look_closely(one, other, warp)
+            enough = close_demand if large[i] and large[j] else demand
+            if found < enough or not plausible(one, other, warp):
                 continue
             groups.join(i, j)
             same = not flip and found > 0.9 and (sizes[i] == sizes[j]).all() and _same_pixels(read, i, j)
-            scale_x, shift_x, scale_y, shift_y = warp[0].tolist()
+            scale_x, shift_x, scale_y, shift_y = warp.tolist()
             yield Pair(i, j, 1.0 if same else found, flip, (scale_x, shift_x, scale_y, shift_y), same)
         told(min(1.0, (done + 1) * CHUNK / len(order)))
 
 
-def _reduced(read: Read, index: int) -> np.ndarray | None:
+def _squeezed(read: Read, index: int) -> np.ndarray | None:
     """A picture as float32 (64, 64, 3), squeezed; None where it is gone."""
     try:
         pixels = as_channels(read(index, CLOSE_SIDE), 3)
     except UserError:
         return None
     return np.asarray(miniature(Image.fromarray(pixels), CLOSE_SIDE), np.float32)
-
-
-def _colours_agree(first: np.ndarray, second: np.ndarray, warp: np.ndarray) -> bool:
-    """Whether colours differ by no more than saturation and a cast: float32 (64, 64, 3) each."""
-    seen, inside = through(second[None], warp)
-    cells = CLOSE_SIDE // 8
-    weight = inside[0].reshape(8, cells, 8, cells).sum((1, 3))
-    fields = []
-    for picture in (first, seen[0]):
-        opponent = (picture[..., [0, 2]] - picture[..., [1]]) * inside[0][..., None]
-        sums = opponent.reshape(8, cells, 8, cells, 2).sum((1, 3))
-        fields.append(sums[weight > cells] / weight[weight > cells][:, None])
-    one, other = fields
-    if min(np.abs(one).max(), np.abs(other).max()) <= PALE:
-        return True
-    one, other = one - one.mean(0), other - other.mean(0)
-    gain = np.clip((one * other).sum() / max(float((other * other).sum()), 1e-6), 0, 3)
-    return float(np.abs(one - gain * other).max()) <= COLOUR_DIFFERENCE
 
 
 def _same_pixels(read: Read, first: int, second: int) -> bool:
