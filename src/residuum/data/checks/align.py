@@ -98,10 +98,13 @@ def texture(pictures: np.ndarray) -> np.ndarray:
     return edges / (np.sqrt(_mean(edges * edges)) + FAINT)
 
 
-def textured(picture: np.ndarray) -> float:
-    """The share of a picture (n, n) that has more contrast than noise."""
-    edges = picture[None] - _mean(picture[None])
-    return float((np.sqrt(_mean(edges * edges)) > FAINT).mean())
+def contrasts(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The standard deviation over 5 x 5 pixels around each of a picture (n, n): of its levels, and of its edges alone,
+    which a smooth gradient has none of."""
+    mean = _mean(picture[None])
+    edges = picture[None] - mean
+    levels = np.maximum(_mean(picture[None] ** 2) - mean**2, 0)
+    return np.sqrt(levels)[0], np.sqrt(_mean(edges * edges))[0]
 
 
 def _mean(pictures: np.ndarray) -> np.ndarray:

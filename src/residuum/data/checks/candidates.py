@@ -60,12 +60,12 @@ def find_candidates(
     """
     strong = np.flatnonzero(miniatures.std((1, 2)) >= FAINTEST)
     whole = np.tile(np.array([1, 0, 1, 0], np.float32), (len(strong), 1))
-    gallery = coarse(miniatures[strong])
+    gallery = coarse(miniatures, strong)
     none = np.zeros(0, np.int64)
     found = [(none, none, np.zeros(0, bool), whole[:0], np.zeros(0, np.float32))]
     views = [whole, *_middles(sizes[strong])]
     for done, warp in enumerate(views):
-        asked = gallery if warp is whole else coarse(_zoomed(miniatures[strong], warp))
+        asked = gallery if warp is whole else coarse(miniatures, strong, warp)
         # a picture without a middle of its own asks nothing
         changed = (warp != whole).any(1) | (warp is whole)
         for flip in (False, True) if mirror else (False,):
@@ -79,17 +79,23 @@ def find_candidates(
     return Candidates(first[order], second[order], mirrored[order], start[order], score[order])
 
 
-def coarse(miniatures: np.ndarray) -> np.ndarray:
-    """The weighted low frequencies of miniatures (n, 32, 32), as unit vectors: float32 (n, 64)."""
+def coarse(miniatures: np.ndarray, chosen: np.ndarray, warps: np.ndarray | None = None) -> np.ndarray:
+    """The weighted low frequencies of the `chosen` miniatures (n, 32, 32), as unit vectors: float32 (chosen, 64).
+
+    With `warps`, of what is seen through them.
+    """
     u = np.arange(FREQUENCIES)
     basis = np.cos(np.pi * np.outer(u, np.arange(SIDE) + 0.5) / SIDE).astype(np.float32)
     basis[0] /= np.sqrt(2)
     radius = np.hypot(u[:, None], u)
     weights = np.where((radius > 0) & (u[:, None] + u < 12), radius**EMPHASIS, 0).astype(np.float32)
-    result = np.empty((len(miniatures), FREQUENCIES**2), np.float32)
-    for begin in range(0, len(miniatures), BLOCK):
-        block = (basis @ miniatures[begin : begin + BLOCK].astype(np.float32) @ basis.T) * weights
-        result[begin : begin + BLOCK] = block.reshape(len(block), -1)
+    result = np.empty((len(chosen), FREQUENCIES**2), np.float32)
+    for begin in range(0, len(chosen), BLOCK):
+        places = slice(begin, begin + BLOCK)
+        pictures = miniatures[chosen[places]].astype(np.float32)
+        if warps is not None:
+            pictures, _ = through(pictures, warps[places])
+        result[places] = ((basis @ pictures @ basis.T) * weights).reshape(len(pictures), -1)
     return result / np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-6)
 
 
@@ -109,14 +115,6 @@ def _middles(sizes: np.ndarray) -> Iterator[np.ndarray]:
     square[(square[:, 0::2] < 0.5).any(1)] = (1, 0, 1, 0)
     if (square[:, 0::2] < 1).any():
         yield square
-
-
-def _zoomed(miniatures: np.ndarray, warps: np.ndarray) -> np.ndarray:
-    result = np.empty(miniatures.shape, np.float32)
-    for begin in range(0, len(miniatures), BLOCK):
-        end = begin + BLOCK
-        result[begin:end], _ = through(miniatures[begin:end].astype(np.float32), warps[begin:end])
-    return result
 
 
 def _similar(

@@ -1,22 +1,26 @@
-"""Two pictures looked at closely: whether more pixels, colours and the amount of detail bear out that they are copies."""
+"""Two pictures looked at closely: whether more pixels, colours and detail bear out that they are copies."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from residuum.data.checks.align import likeness_of, textured, through
+from residuum.data.checks.align import FAINT, contrasts, likeness_of, through
 
 CLOSE_SIDE = 64
 FIELDS = 8
-COLOUR_DIFFERENCE = 40.0
-"""Levels between the colours of two copies in the worst of 8 x 8 fields, saturation and cast allowed for."""
+COLOUR_DIFFERENCE = 64.0
+"""Levels between the colours of two copies in the worst of 8 x 8 fields, saturation and cast allowed for: strong
+colours that are overexposed stay below, other colours do not."""
 PALE = 2.0
 """Levels of colour that a grey picture may have, which may be the copy of a coloured one."""
-PLAIN = 0.3
-"""Share of a picture with contrast below which there is so little in it - a shape on a plain ground - that it could be
-moved and scaled onto many others. Of real photos one in a hundred is below, of drawings of one or two shapes all are."""
-MOVE = 0.05
-"""Scale and shift that a plain picture may have against its copy."""
+FLAT, DRAWN = 1.0, 0.45
+"""Contrast of a flat place, in levels, and the share that has more, below which a picture is a drawing: so little is in
+it that it could be moved and scaled onto others. Of 433 photos none is, of drawings of up to three shapes all are. A
+drawing is no crop of another."""
+SPARSE = 0.5
+"""Share with edges below which a crop must lie within the other picture, not only overlap it."""
+SLACK = 0.03
+"""By how much, in half sides, a warp may be more than that."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -28,9 +32,13 @@ def look_closely(first: np.ndarray, second: np.ndarray, warp: np.ndarray) -> tup
 
 def plausible(first: np.ndarray, second: np.ndarray, warp: np.ndarray) -> bool:
     """Whether colours agree, and there is enough in the pictures for the warp between them to mean anything."""
-    moved = np.abs(warp - np.array([1, 0, 1, 0], np.float32)).max() > MOVE
-    if moved and min(textured(first @ LUMA), textured(second @ LUMA)) < PLAIN:
-        return False
+    scaled, shifted = np.abs(warp[0::2] - 1), np.abs(warp[1::2])
+    for picture in (first, second):
+        levels, edges = contrasts(picture @ LUMA)
+        if (levels > FLAT).mean() < DRAWN and max(scaled.max(), shifted.max()) > SLACK:
+            return False
+        if (edges > FAINT).mean() < SPARSE and (shifted > scaled + SLACK).any():
+            return False
     return _colours_agree(first, second, warp)
 
 

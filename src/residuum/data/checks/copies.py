@@ -17,7 +17,7 @@ from residuum.errors import shown
 
 LARGE = 20
 """Near copies in one group beyond which it is rather a film, or parts before a fixed camera."""
-OFTEN, MANY = 0.05, 20
+OFTEN, MANY = 0.3, 40
 """Share and number of pictures in near copies under two classes beyond which the classes may differ in small things."""
 
 
