@@ -112,6 +112,15 @@ def test_storage_that_deserves_a_look(folder: Path) -> None:
     assert "b/deep.png" in names(checked, "mixed-colour")
 
 
+@pytest.mark.parametrize("said", [0, 9, 65535])
+def test_an_orientation_that_means_nothing_is_upright(folder: Path, said: int) -> None:
+    exif = Image.Exif()
+    exif[0x112] = said
+    noise(5).save(folder / "b" / "odd.jpg", exif=exif)
+    checked = check(folder)
+    assert names(checked, "rotated") == names(checked, "unreadable") == []
+
+
 def test_blank_tiny_long_and_odd_pictures(tmp_path: Path) -> None:
     picture_folder(tmp_path, {"a": 40, "b": 40}, sides=(90, 110))
     Image.new("RGB", (100, 100), (3, 3, 3)).save(tmp_path / "a" / "blank.png")

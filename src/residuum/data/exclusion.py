@@ -92,7 +92,7 @@ def refuse_other_file(file: Path) -> None:
     """UserError where `file` is there and is no list of files to leave out, or cannot be read."""
     try:
         with file.open("rb") as stream:
-            ours = stream.read(len(HEAD)) == HEAD.encode()
+            ours = stream.read(len(HEAD)) in (HEAD.encode(), b"")
     except FileNotFoundError:
         return
     except OSError as error:

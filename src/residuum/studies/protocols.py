@@ -13,6 +13,7 @@ from residuum.evaluation.ensemble import ensemble, refuse_other_classes
 from residuum.evaluation.metrics import Evaluation
 from residuum.evaluation.protocols import Member, choose_protocol
 from residuum.inference import Model, load
+from residuum.plan import layers_of_depth
 from residuum.progress import Reporter
 from residuum.run import Run
 from residuum.studies import degradation, paper
@@ -135,8 +136,9 @@ def _models(models: Sequence[Model], paths: Sequence[Path]) -> Table:
     for model, path in zip(models, paths, strict=True):
         training = model.artifact.training
         steps = str(training["length"]["steps"]) if "length" in training else MISSING
-        rows.append((model.name, str(training.get("seed", MISSING)), steps, path.parent.name, model.digest()[:12]))
-    return Table("Models", ("network", "#seed", "#steps", "run", "digest"), tuple(rows))
+        layers, seed = str(layers_of_depth(model.artifact.spec)), str(training.get("seed", MISSING))
+        rows.append((model.name, layers, seed, steps, shown(path.parent.name), model.digest()[:12]))
+    return Table("Models", ("network", "#layers", "#seed", "#steps", "folder", "digest"), tuple(rows))
 
 
 def _figure(errors: dict[str, list[float]], together: dict[str, Evaluation | None]) -> Figure:

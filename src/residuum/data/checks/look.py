@@ -69,11 +69,10 @@ def look_at(data: bytes) -> Look:
     picture = opened(data)
     file_format, mode = picture.format or "", picture.mode
     transparent = mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in picture.info
-    orientation = orientation_of(picture)
-    width, height = picture.size
+    said = orientation_of(picture)
+    orientation = said if said in range(1, 9) else 1  # files say anything
+    width, height = picture.size if orientation < 5 else picture.size[::-1]
     pixels = pixels_of(picture, SIDE)
-    if orientation >= 5:
-        width, height = height, width
     frames = _frames(picture)
     return Look(
         hashlib.sha256(data).digest(), len(data), file_format, mode, height, width, orientation, frames, transparent,
