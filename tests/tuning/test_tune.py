@@ -88,7 +88,7 @@ def test_the_space_follows_the_pictures(tmp_path: Path) -> None:
         (("--models", "resnet21"), 'did you mean "resnet20"'),
         (("--sampler", "random"), "--sampler is one of tpe, gp, nsga2"),
         (("--seeds", "3"), "--seeds is for the comparison of --models"),
-        (("--models", "resnet20,resnet110,resnet164,wrn-28-10", "--seeds", "99", "--budget", "1s"), "give at least"),
+        (("--models", "resnet20,resnet110,resnet1202,wrn28_10", "--seeds", "99", "--budget", "1s"), "give at least"),
     ],
 )
 def test_misuse_is_one_sentence(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
