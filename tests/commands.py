@@ -66,11 +66,12 @@ def sentence(outcome: Outcome) -> str:
 
 @dataclass(frozen=True)
 class Death:
-    """Kill -9 just before or after the nth call of an os function, counted from 1."""
+    """Kill -9 just before or after the nth call of an os function, counted from 1, of those whose arguments have `at`."""
 
     function: str
     call: int
     after: bool = False
+    at: str = ""
 
 
 @dataclass
@@ -126,6 +127,8 @@ def _arm(death: Death) -> None:
 
     def counted(*args: Any, **named: Any) -> Any:
         nonlocal calls
+        if death.at not in " ".join(map(str, args)):
+            return original(*args, **named)
         calls += 1
         if calls == death.call and not death.after:
             os.kill(os.getpid(), signal.SIGKILL)

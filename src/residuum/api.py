@@ -34,10 +34,12 @@ from residuum.inference import Model, Picture, find_pictures, load
 from residuum.judging import members_of, part_of
 from residuum.nets.network import Network, make_network
 from residuum.plan import make_plan
+from residuum.processes import join
 from residuum.progress import Reporter
+from residuum.report.evaluating import write_evaluation
 from residuum.report.explaining import check_folder, write_explanation
 from residuum.run import Run
-from residuum.session import Wishes
+from residuum.wishes import Wishes
 
 __all__ = ["bench", "build", "check", "compare", "evaluate", "explain", "export", "load", "robustness", "train"]
 
@@ -63,19 +65,22 @@ def train(
 ) -> Run:
     """Train a network on `data` into the run directory `out`, or go on with the run `resume`.
 
-    `wishes` are the fields of `Wishes`. Returns the finished run. Raises UserError for bad input and for training
+    `wishes` are the fields of `Wishes`. Processes that torchrun started train together (docs/many-machines.md). Returns
+    the finished run. Raises UserError for bad input and for training
     that diverges, `residuum.training.stop.Stopped` after a signal (the state is saved).
     """
     wanted = Wishes(**wishes)
-    reporter = reporter or Reporter()
-    if resume is not None:
-        if out is not None:
-            raise UserError("a resumed run goes on in its own folder; leave --out out")
-        resumed = session.resume(Path(resume), str(data) if data else None, wanted, reporter)
-        return session.carry_out(resumed) if resumed else Run(Path(resume))
-    if data is None:
+    if resume is not None and out is not None:
+        raise UserError("a resumed run goes on in its own folder; leave --out out")
+    if resume is None and data is None:
         raise UserError("give the data to train on: a folder of class folders, or digits, cifar10:PATH, csv:FILE, ...")
-    return session.carry_out(session.begin(str(data), Path(out) if out else None, wanted, reporter))
+    with join(wanted.device) as processes:
+        reporter = reporter or Reporter(quiet=not processes.first)
+        if resume is not None:
+            resumed = session.resume(Path(resume), str(data) if data else None, wanted, reporter, processes)
+            return session.carry_out(resumed) if resumed else Run(Path(resume))
+        begun = session.begin(str(data), Path(out) if out else None, wanted, reporter, processes)
+        return session.carry_out(begun)
 
 
 def evaluate(
@@ -94,6 +99,8 @@ def evaluate(
     device: str = "auto",
     backend: str | None = None,
     allow_bad: bool = False,
+    out: str | Path | None = None,
+    stressed: Sequence[Stress] = (),
     reporter: Reporter | None = None,
 ) -> Evaluation:
     """Evaluate a model file (or a loaded model) on a data set under a protocol (docs/protocols.md).
@@ -102,8 +109,11 @@ def evaluate(
     The models of `ensemble` join the first: their probabilities are averaged. Without `split`: the test part if there
     is one; else, where the data are those a model was trained on, their validation part; else every picture. Computed
     by torch in float32, or by a `backend`: torch, onnx, openvino, or auto, the fastest that agrees (docs/deploy.md).
+    `out` is a page (.html) of all that follows from it, and of what `robustness` found, where that is `stressed`.
     """
     reporter = reporter or Reporter()
+    if out is not None:
+        check_name(Path(out))  # before everything is read
     if backend is not None and ensemble:
         raise UserError("--backend is chosen for one model; leave --ensemble or --backend out")
     if workers is not None and workers < 0:
@@ -133,9 +143,11 @@ def evaluate(
 
             return models[number].evaluate(manifest, part, batch_size, workers, progress, protocols[number])
 
-        if not members:
-            return one(0)
-        return joined((one(number) for number in range(len(models))), members)
+        found = one(0) if not members else joined((one(number) for number in range(len(models))), members)
+    if out is not None:
+        called = " + ".join(each.name for each in models)
+        write_evaluation(Path(out), found, lambda index: manifest.pictures.read(index, 3), called, stressed)
+    return found
 
 
 def compare(

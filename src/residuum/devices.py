@@ -32,8 +32,8 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """
     if name == "float32":
         return torch.float32
-    if name == "bfloat16":
-        return torch.bfloat16
+    if name in ("bfloat16", "float16"):
+        return getattr(torch, name)
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return torch.bfloat16 if device.type == "cpu" and _fast_bfloat16() else torch.float32

@@ -11,6 +11,10 @@ class UserError(Exception):
     """Bad input. The command line prints the message as one sentence and exits with code 2; no traceback."""
 
 
+class Elsewhere(UserError):
+    """Bad input that another of several processes speaks of: this one ends with code 2 and without a word."""
+
+
 def nearest(word: str, options: Iterable[str]) -> str:
     """The end of an error sentence: the closest right name, or the list of names when nothing is close.
 

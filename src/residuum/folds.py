@@ -18,46 +18,54 @@ from residuum.files import make_folder, write_json
 from residuum.progress import Reporter
 from residuum.report.folds import write_folds
 from residuum.run import Run
-from residuum.session import Wishes
+from residuum.wishes import Wishes, settled_recipe
 
 
-def train_folds(
-    data: str | Manifest, out: Path | None, count: int, wanted: Wishes, reporter: Reporter
+def cross_validate(
+    data: str | Path | Manifest,
+    folds: int,
+    *,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    **wishes: Any,
 ) -> dict[str, Any]:
-    """Train `count` times, in out/fold-1, out/fold-2, ..., each time holding out another fold.
+    """Train as often as there are `folds`, in out/fold-1, out/fold-2, ..., each time holding out another one.
 
-    Given again, finished folds are not repeated and one that was interrupted is resumed. Returns what folds.json holds:
-    {"folds": [...], "mean_error", "std_error" (n - 1), "images", "wrong", ...}, errors in percent.
+    `wishes` are those of `residuum.train`. Given again, finished folds are not repeated and one that was interrupted is
+    resumed. Returns what folds.json holds: {"folds": [...], "mean_error", "std_error" (n - 1), "images", "wrong", ...},
+    errors in percent. Raises UserError, and `residuum.training.stop.Stopped` after a signal.
     """
-    if count < 2:
-        raise UserError(f"--folds must be at least 2, not {count}: each fold is held out from training on the others")
+    wanted, reporter = Wishes(**wishes), reporter or Reporter()
+    if folds < 2:
+        raise UserError(f"--folds must be at least 2, not {folds}: each fold is held out from training on the others")
     if wanted.val is not None:
         raise UserError("--folds holds out each picture once: leave --val out")
-    recipe = session.settled_recipe(wanted)
+    recipe = settled_recipe(wanted)
     if isinstance(data, Manifest):
         manifest = data
     else:
-        manifest = open_for(reporter, data, None, wanted.allow_bad, wanted.exclude)
-    folder = out or Path("runs") / f"folds-{Path(manifest.argument).name}"
+        manifest = open_for(reporter, str(data), None, wanted.allow_bad, wanted.exclude)
+    folder = Path(out) if out is not None else Path("runs") / f"folds-{Path(manifest.argument).name}"
     seed = wanted.seed or 0
-    for index in range(1, count + 1):  # all of them can be cut, before hours of training
-        fold_of(manifest, Fold(index, count, seed))
+    for index in range(1, folds + 1):  # all of them can be cut, before hours of training
+        fold_of(manifest, Fold(index, folds, seed))
     make_folder(folder)
     asked = {
-        "of": count,
+        "of": folds,
         "seed": seed,
         "data": manifest.argument,
         "digest": manifest.digest,
         "recipe": to_dict(recipe),
         "model": wanted.model,
-        "weights": wanted.weights,
+        "axes": {axis: str(value) for axis, value in (wanted.axes or {}).items()} or None,
+        "weights": None if wanted.weights is None else str(wanted.weights),
         "costs": None if wanted.costs is None else str(wanted.costs),
     }
     _refuse_others(folder, asked)
     write_json(folder / "folds.json", asked | {"folds": []})
     rows = []
-    for index in range(1, count + 1):
-        run = _one(manifest, folder / f"fold-{index}", replace(wanted, fold=Fold(index, count, seed)), reporter)
+    for index in range(1, folds + 1):
+        run = _one(manifest, folder / f"fold-{index}", replace(wanted, fold=Fold(index, folds, seed)), reporter)
         rows.append(_row(index, run))
     found = asked | _summary(rows)
     write_json(folder / "folds.json", found)
@@ -79,7 +87,7 @@ def _refuse_others(folder: Path, asked: dict[str, Any]) -> None:
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{shown(path)} cannot be read ({error}); choose another --out") from None
     if changed:
-        names = {"of": "--folds", "digest": "the data", "recipe": "the recipe"}
+        names = {"of": "--folds", "digest": "the data", "recipe": "the recipe", "axes": "the network"}
         what = ", ".join(names.get(key, f"--{key}") for key in changed)
         raise UserError(f"{shown(folder)} holds folds begun otherwise ({what} differs); choose another --out")
 

@@ -17,9 +17,10 @@ RECORDED = {"name", "status", "spec", "recipe", "length", "data", "seed", "worke
 
 @dataclass(frozen=True)
 class Run:
-    """A folder that one training writes."""
+    """A folder that one training writes; of several processes one `writes`, the others read."""
 
     folder: Path
+    writes: bool = True
 
     @property
     def model(self) -> Path:
@@ -65,11 +66,13 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
+    def open(cls, folder: Path, writes: bool = True) -> Run:
         """An existing run, to be resumed or read."""
         if not (folder / "run.json").is_file():
             raise UserError(f"{shown(folder)} holds no run (no run.json); give the --out folder of a training")
-        run = cls(folder)
+        run = cls(folder, writes)
+        if not writes:
+            return run
         make_folder(run.checkpoint.parent)
         for half_written in run.checkpoint.parent.glob(".*.safetensors.*"):
             half_written.unlink(missing_ok=True)  # left by a kill in the middle of saving
@@ -87,7 +90,8 @@ class Run:
         return facts
 
     def write(self, facts: dict[str, Any]) -> None:
-        write_json(self.folder / "run.json", facts)
+        if self.writes:
+            write_json(self.folder / "run.json", facts)
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of metrics.jsonl, one per epoch; a line cut off by a crash is left out."""
@@ -103,6 +107,8 @@ class Run:
 
     def append(self, row: dict[str, Any]) -> None:
         """Add one line to metrics.jsonl."""
+        if not self.writes:
+            return
         path = self.folder / "metrics.jsonl"
         try:
             with path.open("a") as file:
@@ -114,5 +120,7 @@ class Run:
 
     def forget_after(self, step: int) -> None:
         """Drop the metrics of epochs that ended after `step`: the resumed run writes them again."""
+        if not self.writes:
+            return
         kept = [row for row in self.history() if row["step"] <= step]
         write_atomic(self.folder / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in kept))

@@ -5,121 +5,104 @@ from __future__ import annotations
 import datetime
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
+from torch import nn
 
-from residuum import artifact, catalog, cost, finetuning
-from residuum.artifact import MEAN_PICTURE, Artifact
-from residuum.config import Part, from_dict, override, to_dict
-from residuum.data.batches import EvalBatches, TrainBatches
-from residuum.data.exclusion import read_exclude_list
+from residuum import catalog, finetuning, underway
+from residuum.config import from_dict, to_dict
+from residuum.data.batches import TrainBatches
 from residuum.data.folds import Fold, fold_of
 from residuum.data.manifest import Manifest
-from residuum.data.oddness import oddest
 from residuum.data.opening import default_workers, open_for
 from residuum.devices import describe_environment, pick_device, pick_precision
-from residuum.errors import UserError, shown
+from residuum.errors import Elsewhere, UserError, shown
 from residuum.evaluation.costs import read_costs
-from residuum.evaluation.evaluate import all_logits, evaluate_network, protocol_of
 from residuum.evaluation.metrics import Evaluation
-from residuum.evaluation.temperature import fit_temperature, temperature_of
-from residuum.evaluation.unlike import fit_unlike
+from residuum.evaluation.temperature import temperature_of
 from residuum.nets.network import Network, make_network
-from residuum.plan import NetworkPlan, dilated, layers_of_depth, make_plan, read_spec
+from residuum.plan import make_plan, read_spec
+from residuum.processes import ALONE, Processes, pieces_of
 from residuum.progress import Reporter, duration
-from residuum.recipes import recipe as recipe_named
-from residuum.report import write_report
 from residuum.run import Run
-from residuum.spec import AnySpec, NetworkSpec, each
 from residuum.training.loop import Diverged, Trainer, Watch
-from residuum.training.pretrained import fitted_spec, view_of
+from residuum.training.pretrained import Pretrained, fitted_spec, view_of
 from residuum.training.recipe import Length, Recipe, resolution_at
 from residuum.training.setup import Setup, choose_network, settle
 from residuum.training.stop import Stopped
-
-ODDEST = 12
-"""Pictures unlike the others that the report shows."""
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a person may ask of a training; None leaves the choice to the data, the recipe or the machine.
-
-    axes     fields of `NetworkSpec`, `depth` and `output_stride`
-    using    classes of parts from outside the package that a resumed network was made with
-    weights  what to fine-tune: a model file, plain weights of `model`, or hub:OWNER/NAME
-    heads    compare other classifiers on the same features
-    costs    a CSV of what it costs to take one class for another
-    fold     train on all but one of several parts of the data
-    exclude  a list of files to leave out, as `residuum check` writes it
-    """
-
-    model: str | None = None
-    axes: Mapping[str, Any] | None = None
-    recipe: str | Recipe | None = None
-    epochs: float | None = None
-    steps: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    seed: int | None = None
-    settings: Sequence[str] = ()
-    val: float | None = None
-    workers: int | None = None
-    device: str | None = None
-    deterministic: bool = False
-    allow_bad: bool = False
-    using: Sequence[type[Part]] = ()
-    weights: str | None = None
-    heads: bool = False
-    costs: Path | None = None
-    fold: Fold | None = None
-    exclude: str | Path | None = None
+from residuum.underway import Session
+from residuum.wishes import Wishes, check, classes_of_parts, device_type, refuse_changes, settled_recipe
 
 
-@dataclass
-class Session:
-    """A run on its way: what was settled, on which data, and run.json as it stands."""
-
-    run: Run
-    setup: Setup
-    manifest: Manifest
-    facts: dict[str, Any]
-    device: torch.device
-    precision: torch.dtype
-    reporter: Reporter
-    start: Artifact | None = None
-
-
-def begin(data: str | Manifest, out: Path | None, wanted: Wishes, reporter: Reporter) -> Session:
+def begin(
+    data: str | Manifest, out: Path | None, wanted: Wishes, reporter: Reporter, processes: Processes = ALONE
+) -> Session:
     """Settle everything, check it, and make the run directory.
 
     A data set that is open already is taken as it is (`wanted.val` must be what it was opened with).
     """
-    if wanted.epochs is not None and wanted.steps is not None:
-        raise UserError("give --epochs or --steps, not both")
-    if wanted.seed is not None and not 0 <= wanted.seed < 2**63:
-        raise UserError(f"--seed must be a whole number from 0 to 2^63 - 1, not {wanted.seed}")
-    if wanted.workers is not None and wanted.workers < 0:
-        raise UserError(f"--workers must be 0 or more, not {wanted.workers}")
+    with processes.together():
+        if out is not None and (out / "run.json").exists() and processes.first:
+            Run.create(out, {})  # refuses before hours of reading
+        device = pick_device(wanted.device or "auto")
+        setup, manifest, pretrained = _settle(data, wanted, device, reporter)
+        precision = pick_precision(setup.recipe.precision, device)
+        pieces = pieces_of(processes, setup.recipe.accumulate * processes.count)
+        pieces.cuts(setup.length.batch_size)
+    _refuse_other_data(manifest, processes)
+    facts: dict[str, Any] = {
+        "name": setup.name,
+        "status": "running",
+        "command": sys.argv,
+        "created": _now(),
+        "spec": to_dict(setup.spec),
+        "recipe": to_dict(setup.recipe),
+        "length": asdict(setup.length),
+        "data": _data_facts(manifest, wanted),
+        "preprocessing": setup.preprocessing.to_dict(),
+        "seed": wanted.seed or 0,
+        "workers": default_workers(manifest) if wanted.workers is None else wanted.workers,
+        "deterministic": wanted.deterministic,
+        "pieces": pieces.of,
+        "environment": describe_environment(device, precision) | {"processes": str(processes.count)},
+    }
+    folder = out if out is not None else _new_folder(f"{setup.name}-{Path(manifest.argument).name or 'data'}")
+    with processes.together():
+        if wanted.costs is not None:
+            facts["costs"] = {
+                "file": str(wanted.costs), "matrix": read_costs(wanted.costs, manifest.classes).tolist(),
+            }  # fmt: skip
+        if processes.first:
+            if setup.recipe.finetune is not None:
+                facts["finetune"] = finetuning.begin(
+                    Run(folder).start, setup, manifest.classes, pretrained, facts["seed"], wanted.heads
+                )
+            Run.create(folder, facts)
+    folder, facts = processes.gather((folder, facts))[0]
+    run = Run(folder, processes.first)
+    underway.say_choices(setup, facts, reporter)
+    start = finetuning.start(run, facts)
+    return Session(run, setup, manifest, facts, device, precision, reporter, start, processes, pieces)
+
+
+def _settle(
+    data: str | Manifest, wanted: Wishes, device: torch.device, reporter: Reporter
+) -> tuple[Setup, Manifest, Pretrained | None]:
+    """The data set, the weights to begin with, and the network, recipe and length that follow."""
+    check(wanted)
     recipe = settled_recipe(wanted)
     if wanted.model is not None:
         catalog.entry(wanted.model)
     pretrained = finetuning.pretrained(wanted.weights, wanted.model, wanted.axes or {}, recipe, wanted.heads)
-    if out is not None and (out / "run.json").exists():
-        Run.create(out, {})  # refuses before hours of reading
-    device = pick_device(wanted.device or "auto")
     if isinstance(data, Manifest):
         manifest = data
     else:
         manifest = open_for(reporter, data, wanted.val, wanted.allow_bad, wanted.exclude)
     if wanted.fold is not None:
         manifest = fold_of(manifest, wanted.fold)
-    costs = read_costs(wanted.costs, manifest.classes) if wanted.costs is not None else None
     view = None
     if pretrained is None:
         name, spec = choose_network(manifest, wanted.model, dict(wanted.axes or {}), device.type == "cuda")
@@ -128,70 +111,46 @@ def begin(data: str | Manifest, out: Path | None, wanted: Wishes, reporter: Repo
         finetuning.refuse_heads_without_validation(wanted.heads, manifest)
     with reporter.track("averaging pictures", "pictures") as update:
         setup = settle(manifest, name, spec, recipe, update, view)
-    plan = make_plan(setup.spec)
-    make_network(plan, device="meta")  # what cannot be built leaves no run behind
-    folder = out if out is not None else _new_folder(f"{name}-{Path(manifest.argument).name or 'data'}")
-    precision = pick_precision(setup.recipe.precision, device)
-    workers = default_workers(manifest) if wanted.workers is None else wanted.workers
-    facts: dict[str, Any] = {
-        "name": name,
-        "status": "running",
-        "command": sys.argv,
-        "created": _now(),
-        "spec": to_dict(setup.spec),
-        "recipe": to_dict(setup.recipe),
-        "length": {
-            "images": setup.length.images,
-            "batch_size": setup.length.batch_size,
-            "steps": setup.length.steps,
-        },
-        "data": _data_facts(manifest, wanted.val, wanted.allow_bad),
-        "preprocessing": setup.preprocessing.to_dict(),
-        "seed": wanted.seed or 0,
-        "workers": workers,
-        "deterministic": wanted.deterministic,
-        "environment": describe_environment(device, precision),
-    }
-    if wanted.fold is not None:
-        facts["data"]["fold"] = asdict(wanted.fold)
-    if costs is not None:
-        facts["costs"] = {"file": str(wanted.costs), "matrix": costs.tolist()}
-    if setup.recipe.finetune is not None:
-        facts["finetune"] = finetuning.begin(
-            Run(folder).start, setup, manifest.classes, pretrained, facts["seed"], wanted.heads
-        )
-    run = Run.create(folder, facts)
-    _say_choices(setup, plan, facts, reporter)
-    return Session(run, setup, manifest, facts, device, precision, reporter, finetuning.start(run, facts))
+    make_network(make_plan(setup.spec), device="meta")  # what cannot be built leaves no run behind
+    return setup, manifest, pretrained
 
 
-def settled_recipe(wanted: Wishes) -> Recipe:
-    """The recipe with the wishes applied, checked."""
-    default = "fast" if wanted.weights is None else "finetune"
-    recipe = wanted.recipe if isinstance(wanted.recipe, Recipe) else recipe_named(wanted.recipe or default)
-    if wanted.epochs is not None or wanted.steps is not None:
-        # a length that was asked for is kept, however small the data
-        recipe = replace(recipe, epochs=wanted.epochs, steps=wanted.steps, min_steps=0)
-    if wanted.batch_size is not None:
-        recipe = replace(recipe, batch_size=wanted.batch_size, smallest_batch=0)
-    if wanted.lr is not None:
-        recipe = replace(recipe, optimizer=replace(recipe.optimizer, lr=wanted.lr))
-    return override(recipe, wanted.settings, f"recipe {recipe.name}").check()
-
-
-def resume(folder: Path, data: str | Manifest | None, wanted: Wishes, reporter: Reporter) -> Session | None:
+def resume(
+    folder: Path, data: str | Manifest | None, wanted: Wishes, reporter: Reporter, processes: Processes = ALONE
+) -> Session | None:
     """A run taken up again from its last checkpoint, or from the start; None where it is finished."""
-    run = Run.open(folder)
-    facts = run.read()
-    spec = read_spec(facts["spec"], shown(folder / "run.json"), (*wanted.using, *_classes_of_parts(wanted)))
-    _refuse_changes(facts, spec, wanted)
+    with processes.together():
+        run = Run.open(folder, processes.first)
+        facts = run.read()
+        spec = read_spec(facts["spec"], shown(folder / "run.json"), (*wanted.using, *classes_of_parts(wanted)))
+        refuse_changes(facts, spec, wanted)
     if facts["status"] == "finished":
         reporter.say(f"{shown(folder)} is finished already: {shown(run.model)}, {shown(run.report)}")
         return None
-    device = pick_device(_device_type(facts))
+    with processes.together():
+        device = pick_device(device_type(facts))
+        manifest = _data_of(facts, data, folder, reporter)
+        recipe = from_dict(Recipe, facts["recipe"], shown(folder / "run.json"))
+        start = finetuning.start(run, facts, (*wanted.using, *classes_of_parts(wanted)))
+        with reporter.track("averaging pictures", "pictures") as update:
+            setup = settle(manifest, facts["name"], spec, recipe, update, start and view_of(start))
+        setup = replace(setup, recipe=recipe, length=Length(**facts["length"]))
+        pieces = pieces_of(processes, facts["pieces"])
+        pieces.cuts(setup.length.batch_size)
     precision = getattr(torch, facts["environment"]["precision"])
-    if device.type == "cpu":
+    if device.type == "cpu" and facts["environment"]["processes"] == str(processes.count):
         torch.set_num_threads(int(facts["environment"]["threads"]))  # sums depend on how they are split
+    if pieces.of != facts["pieces"]:
+        reporter.say(
+            f"batches are cut into {pieces.of} pieces from here on, not {facts['pieces']}: batch norm sees others"
+        )
+    facts |= {"status": "running", "pieces": pieces.of}
+    run.write(facts)
+    return Session(run, setup, manifest, facts, device, precision, reporter, start, processes, pieces)
+
+
+def _data_of(facts: dict[str, Any], data: str | Manifest | None, folder: Path, reporter: Reporter) -> Manifest:
+    """The data set that a run was begun on; UserError where it is not what it was."""
     stored = facts["data"]
     if isinstance(data, Manifest):
         manifest = data
@@ -203,86 +162,28 @@ def resume(folder: Path, data: str | Manifest | None, wanted: Wishes, reporter: 
             f"the data at {shown(manifest.argument)} are not those {shown(folder)} was begun on (digest differs); "
             f"give the same data, or begin a new run with --out"
         )
-    if stored.get("fold"):
-        manifest = fold_of(manifest, Fold(**stored["fold"]))
-    recipe = from_dict(Recipe, facts["recipe"], shown(folder / "run.json"))
-    start = finetuning.start(run, facts, (*wanted.using, *_classes_of_parts(wanted)))
-    with reporter.track("averaging pictures", "pictures") as update:
-        setup = settle(manifest, facts["name"], spec, recipe, update, start and view_of(start))
-    setup = replace(setup, recipe=recipe, length=Length(**facts["length"]))
-    facts["status"] = "running"
-    run.write(facts)
-    return Session(run, setup, manifest, facts, device, precision, reporter, start)
-
-
-def _refuse_changes(facts: dict[str, Any], spec: AnySpec, wanted: Wishes) -> None:
-    """A resumed run is the same run: what is asked for must be what it was begun with."""
-    began = {"model": facts["name"], "seed": facts["seed"], "recipe": facts["recipe"]["name"],
-             "batch_size": facts["length"]["batch_size"], "lr": facts["recipe"]["optimizer"]["lr"],
-             "epochs": facts["recipe"]["epochs"], "steps": facts["recipe"]["steps"], "workers": facts["workers"],
-             "val": facts["data"]["val"],
-             "weights": (facts.get("finetune") or {}).get("weights"),
-             "costs": (facts.get("costs") or {}).get("file")}  # fmt: skip
-    changed = [
-        f"--{field.replace('_', '-')} {getattr(wanted, field)} (it has {value})"
-        for field, value in began.items()
-        if getattr(wanted, field) is not None and _told(getattr(wanted, field)) != value
-    ]
-    changed += [
-        f"--{axis.replace('_', '-')}" for axis, value in (wanted.axes or {}).items() if not _has(spec, axis, value)
-    ]
-    changed += [f"--set {setting}" for setting in wanted.settings]
-    changed += ["--heads"] * (wanted.heads and not (facts.get("finetune") or {}).get("compare_heads"))
-    changed += ["--deterministic"] * (wanted.deterministic and not facts["deterministic"])
-    changed += ["--allow-bad"] * (wanted.allow_bad and not facts["data"]["allow_bad"])
-    if wanted.exclude is not None:
-        left_out = dict(facts["data"].get("exclude") or ())
-        changed += ["--exclude"] * (read_exclude_list(Path(wanted.exclude)).keys() != left_out.keys())
-    if wanted.device not in (None, "auto") and pick_device(wanted.device).type != _device_type(facts):
-        changed.append(f"--device {wanted.device}")
-    if changed:
-        raise UserError(f"a resumed run cannot change {', '.join(changed)}; begin a new run with --out")
-
-
-def _told(value: Any) -> Any:
-    """A wish as run.json has it."""
-    return str(value) if isinstance(value, Path) else value
-
-
-def _classes_of_parts(wanted: Wishes) -> list[type[Part]]:
-    """The classes of parts from outside the package, where the axes are given again."""
-    return [type(value) for value in (wanted.axes or {}).values() if isinstance(value, Part)]
-
-
-def _has(spec: AnySpec, axis: str, value: Any) -> bool:
-    """Whether a spec is what an option of the command line asks for."""
-    if axis == "depth":
-        return layers_of_depth(spec) == value
-    if axis == "output_stride":
-        return dilated(spec, value) == spec
-    return spec.input_size() == each(value, spec.ndim) if axis == "size" else getattr(spec, axis, None) == value
-
-
-def _device_type(facts: dict[str, Any]) -> str:
-    device = facts["environment"]["device"]
-    return device if device in ("cpu", "mps") else "cuda"
+    return fold_of(manifest, Fold(**stored["fold"])) if stored.get("fold") else manifest
 
 
 def carry_out(session: Session, watch: Watch | None = None, *, report: bool = True) -> Run:
     """Train to the end, evaluate, and write model file, report and results. Raises as `Trainer.train` does."""
-    session.reporter.log = session.run.log
+    run, first = session.run, session.processes.first
+    session.reporter.log = run.log if first else None
     network = _network(session)
     try:
         at = _trainer(session, network, watch).train()
     except UserError as error:
-        session.run.write(session.facts | {"status": "failed", "diverged": isinstance(error, Diverged)})
-        raise
+        run.write(session.facts | {"status": "failed", "diverged": isinstance(error, Diverged)})
+        raise Elsewhere(str(error)) if isinstance(error, Diverged) and not first else error from None
     except Stopped:
-        session.run.write(session.facts | {"status": "stopped"})
+        run.write(session.facts | {"status": "stopped"})
         raise
-    calibration = _calibrate(session, network)
-    parts = [part for part in ("val", "test") if part in session.manifest.parts]
-    evaluations = {part: _judge(session, network, part, temperature_of(calibration)) for part in parts}
+    logits = {
+        part: underway.logits_on(session, network, part) for part in ("val", "test") if part in session.manifest.parts
+    }
+    calibration = underway.calibrate(session, logits["val"]) if "val" in logits else None
+    temperature = temperature_of(calibration)
+    evaluations = {part: underway.judge(session, part, found, temperature) for part, found in logits.items()}
     results = {part: evaluation.summary() for part, evaluation in evaluations.items()}
     quoted = next((part for part in ("test", "val") if part in results), None)
     session.facts |= {
@@ -296,29 +197,34 @@ def carry_out(session: Session, watch: Watch | None = None, *, report: bool = Tr
         },
     }
     if session.setup.recipe.finetune is not None and at.best_epoch >= 0:
-        epochs = len(session.run.history())
-        session.facts["finetune"]["kept"] = {"epoch": at.best_epoch, "of": epochs, "stopped_early": at.over}
+        session.facts["finetune"]["kept"] = {
+            "epoch": at.best_epoch, "of": len(run.history()), "stopped_early": at.over,
+        }  # fmt: skip
         session.reporter.say(finetuning.kept_sentence(session.facts["finetune"]["kept"]))
-    _save_model(session, network, list(results.values()), calibration)
-    if report:
-        _write_report(session, evaluations[quoted] if quoted else None)
-    session.run.write(session.facts)
-    for spare in (session.run.start, session.run.best):
-        spare.unlink(missing_ok=True)
+    if first:
+        underway.save_model(session, network, list(results.values()), calibration)
+        if report:
+            underway.make_report(session, evaluations[quoted] if quoted else None)
+        run.write(session.facts)
+        for spare in (run.start, run.best):
+            spare.unlink(missing_ok=True)
+    _say_results(session, results)
+    return run
+
+
+def _say_results(session: Session, results: dict[str, dict[str, Any]]) -> None:
     for part, result in results.items():
         session.reporter.say(
             f"{part}: {result['images'] - result['correct_top1']} of {result['images']} pictures wrong "
             f"({result['top1_error']:.2f}%), loss {result['loss']:.4f}" + finetuning.cost_words(result)
         )
-    rate = session.facts["time"]["images_per_second"]
-    session.reporter.say(f"trained {duration(at.total_seconds)} at {rate:.0f} images/s")
-    return session.run
+    time = session.facts["time"]
+    session.reporter.say(f"trained {duration(time['seconds'])} at {time['images_per_second']:.0f} images/s")
 
 
 def _network(session: Session) -> Network:
-    """The network as the seed gives it; other random numbers (dropout) follow the same seed."""
+    """The network as the seed gives it, or with the weights it is to begin with."""
     seed = session.facts["seed"]
-    torch.manual_seed(seed)
     if session.facts["deterministic"]:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -346,84 +252,20 @@ def _trainer(session: Session, network: Network, watch: Watch | None) -> Trainer
         size_at=lambda step: resolution_at(setup.recipe, step / setup.length.steps, side),
         mean_picture=setup.mean_picture,
         balanced=setup.recipe.balanced_sampling,
+        pieces=session.pieces,
     )
-    validate = (lambda: _judge(session, network, "val")) if "val" in manifest.parts else None
+
+    def validate(of: nn.Module) -> Evaluation:
+        return underway.judge(session, "val", underway.logits_on(session, of, "val"))
+
     return Trainer(
-        network, setup.recipe, setup.length, batches, validate, manifest.names.__getitem__, session.run,
-        session.reporter, session.device, session.precision, watch,
+        network, setup.recipe, setup.length, batches, validate if "val" in manifest.parts else None,
+        manifest.names.__getitem__, session.run, session.reporter, session.device, session.precision, watch,
+        processes=session.processes, pieces=session.pieces, seed=session.facts["seed"],
         **finetuning.stages(
             network, setup, manifest, session.facts, session.run, session.reporter, session.start is not None
         ),
     )  # fmt: skip
-
-
-def _calibrate(session: Session, network: Network) -> dict[str, Any] | None:
-    """What makes probabilities trustworthy, from the validation part, which nothing was trained on."""
-    if "val" not in session.manifest.parts:
-        return None
-    known = fit_unlike(all_logits(network, _views(session, "val")))
-    found = fit_temperature(_judge(session, network, "val"))
-    if found is not None:
-        session.reporter.say(
-            f"probabilities: temperature {found.temperature:.3f} fitted on {found.images} held-out pictures, "
-            f"calibration error {100 * found.error_before:.2f}% before, {100 * found.error_after:.2f}% after"
-        )
-    calibration = ({} if found is None else to_dict(found)) | ({} if known is None else {"energies": known})
-    return calibration or None
-
-
-def _views(session: Session, part: str) -> EvalBatches:
-    """The pictures of a part as evaluation sees them."""
-    indices = session.manifest.part(part)
-    return EvalBatches(
-        session.manifest, indices, session.setup.preprocessing, min(256, len(indices)),
-        workers=session.facts["workers"], mean_picture=session.setup.mean_picture,
-    )  # fmt: skip
-
-
-def _judge(session: Session, network: Network, part: str, temperature: float = 1.0) -> Evaluation:
-    """Evaluate on a part, in float32, whatever precision training has."""
-    setup, manifest = session.setup, session.manifest
-    protocol = protocol_of(manifest, part, setup.preprocessing.to_dict(), temperature)
-    found = evaluate_network(
-        network, manifest, manifest.part(part), _views(session, part), manifest.classes, protocol,
-        temperature=temperature,
-    )  # fmt: skip
-    costs = session.facts.get("costs")
-    return replace(found, costs=np.array(costs["matrix"])) if costs else found
-
-
-def _save_model(
-    session: Session, network: Network, results: list[dict[str, Any]], calibration: dict[str, Any] | None
-) -> None:
-    tensors = dict(network.state_dict())
-    if session.setup.mean_picture is not None:
-        tensors[MEAN_PICTURE] = torch.from_numpy(session.setup.mean_picture)
-    kept = ("name", "recipe", "length", "data", "seed", "environment", "time", "finetune", "costs")
-    content = Artifact(
-        spec=session.setup.spec,
-        classes=session.manifest.classes,
-        preprocessing=session.setup.preprocessing,
-        tensors=tensors,
-        training={key: session.facts[key] for key in kept if key in session.facts},
-        results=results,
-        calibration=calibration,
-    )
-    artifact.save(content, session.run.model)
-
-
-def _write_report(session: Session, evaluation: Evaluation | None) -> None:
-    setup, plan = session.setup, make_plan(session.setup.spec)
-    write_report(
-        session.run.folder,
-        run=session.facts,
-        history=session.run.history(),
-        evaluation=evaluation,
-        layers=cost.layer_rows(plan),
-        totals=cost.totals(plan, setup.name),
-        read=lambda index: session.manifest.pictures.read(index, setup.spec.channels),
-        odd=[(index, session.manifest.names[index], measure) for index, measure in oddest(session.manifest, ODDEST)],
-    )
 
 
 def _new_folder(name: str) -> Path:
@@ -435,37 +277,31 @@ def _new_folder(name: str) -> Path:
     raise UserError("runs/ is full of runs of this name; give --out")
 
 
-def _data_facts(manifest: Manifest, val: float | None, allow_bad: bool) -> dict[str, Any]:
-    return {
+def _refuse_other_data(manifest: Manifest, processes: Processes) -> None:
+    """All processes must have the same pictures."""
+    digests = processes.gather(manifest.digest)
+    other = next((rank for rank, digest in enumerate(digests) if digest != digests[0]), None)
+    if other is not None:
+        error = UserError(
+            f"process {other + 1} of {processes.count} finds other data at {shown(manifest.argument)} than the first "
+            "(digest differs); give all of them the same"
+        )
+        raise error if processes.first else Elsewhere(str(error))
+
+
+def _data_facts(manifest: Manifest, wanted: Wishes) -> dict[str, Any]:
+    facts = {
         "argument": manifest.argument,
         "digest": manifest.digest,
         "classes": list(manifest.classes),
         "counts": {part: len(indices) for part, indices in manifest.parts.items()},
         "excluded": [list(item) for item in manifest.excluded],
         "notes": list(manifest.notes),
-        "val": val,
-        "allow_bad": allow_bad,
+        "val": wanted.val,
+        "allow_bad": wanted.allow_bad,
         "exclude": [list(item) for item in manifest.listed_out],
     }
-
-
-def _say_choices(setup: Setup, plan: NetworkPlan, facts: dict[str, Any], reporter: Reporter) -> None:
-    """What was chosen, before it is acted on."""
-    counts = ", ".join(f"{count} {part}" for part, count in facts["data"]["counts"].items())
-    height, width = setup.preprocessing.size
-    optimizer = setup.recipe.optimizer
-    reporter.say(f"data: {shown(facts['data']['argument'])}: {setup.spec.classes} classes, {counts} pictures")
-    reporter.say(
-        f"model: {setup.name}, {plan.parameters:,} parameters, input {setup.spec.channels}x{height}x{width}"
-        + (f", shortcut {setup.spec.shortcut}" if isinstance(setup.spec, NetworkSpec) else "")
-    )
-    for line in finetuning.choices(facts):
-        reporter.say(line)
-    reporter.say(
-        f"recipe: {setup.recipe.name}, {setup.length.steps} steps of {setup.length.batch_size} pictures "
-        f"({setup.length.steps * setup.length.batch_size / setup.length.images:.1f} epochs), lr {optimizer.lr:g}, "
-        f"seed {facts['seed']}, {facts['environment']['device']} in {facts['environment']['precision']}"
-    )
+    return facts if wanted.fold is None else facts | {"fold": asdict(wanted.fold)}
 
 
 def _now() -> str:

@@ -1,4 +1,4 @@
-"""A checkpoint holds weights, momentum, schedule, position and random state, and is written whole or not at all."""
+"""A checkpoint holds weights, momentum, schedule and position, and is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -40,18 +40,14 @@ def test_everything_comes_back(steps: int, tmp_path: Path) -> None:
     network, optimizer = trained(steps)
     at = Position(step=7, loss_sum=0.1 + 0.2, wrong=3, images=48, seconds=1.5, total_seconds=9.25)
     at.schedule.recent_error, at.schedule.best_error, at.schedule.drops = 100 / 3, 12.5, 2
-    torch.manual_seed(11)
     save_checkpoint(tmp_path / "c", network, optimizer, asdict(at))
-    following = torch.rand(3)
 
     other = parts.network()
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.zero_()
     fresh = make_optimizer(other, SGD(nesterov=True))
-    torch.manual_seed(99)
     assert Position.restore(load_checkpoint(tmp_path / "c", other, fresh)) == at
-    assert torch.equal(torch.rand(3), following)
     assert parts.different(parts.state(other), parts.state(network)) == []
     ours, theirs = optimizer.state_dict(), fresh.state_dict()
     assert ours["param_groups"] == theirs["param_groups"]
@@ -72,7 +68,6 @@ def test_it_is_a_safetensors_file_with_json(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", network, optimizer, asdict(Position(step=5)))
     with safe_open(tmp_path / "c", framework="pt") as file:
         assert json.loads(file.metadata()["state"])["step"] == 5
-        assert "random.cpu" in file.keys()  # noqa: SIM118 - not a mapping
 
 
 @pytest.mark.parametrize("function", ["fsync", "replace"])

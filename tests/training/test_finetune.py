@@ -235,7 +235,22 @@ def test_weights_that_are_none_are_refused(data: Path, weights: Path, tmp_path: 
     assert "--weights" in refused("train", data, "--heads")
     (tmp_path / "cut.safetensors").write_bytes(weights.read_bytes()[:-9])
     assert "cut short" in refused("train", data, "--weights", tmp_path / "cut.safetensors")
-    assert "convolution" in refused("train", data, "--weights", _squeezenet(tmp_path))
+
+
+def test_a_classifier_that_is_a_convolution_learns_with_the_upper_stages(data: Path, tmp_path: Path) -> None:
+    weights = _squeezenet(tmp_path)
+    command = ("train", data, "--weights", weights, "--epochs", "3", "--lr", "0.01", "--out", tmp_path / "run")
+    for option in (("--heads",), ("--set", "finetune.stages=0")):
+        assert "ends in a convolution" in refused(*command, *option)
+    outcome = run(*command)
+    assert outcome.code == 0, outcome.err
+    assert "a convolution, which learns with the upper stages" in outcome.err
+    before, after = load_file(weights), load_file(tmp_path / "run" / "model.safetensors")
+    moved = {name.split(".")[0] for name in after if name in before and not torch.equal(before[name], after[name])}
+    assert moved == {"stage1", "stage2", "stage3", "head"}
+    found = record(tmp_path / "run")["finetune"]
+    assert "head" not in found
+    assert found["kept"]["epoch"] >= 1
 
 
 def _squeezenet(folder: Path) -> Path:

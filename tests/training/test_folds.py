@@ -46,8 +46,8 @@ def test_finished_folds_are_not_repeated_and_a_killed_one_goes_on(tmp_path: Path
     data = picture_folder(tmp_path / "data", {"ant": 12, "bee": 12})
     command = ("train", data, *STEPS, "--folds", "2", "--seed", "1")
     assert run(*command, "--out", tmp_path / "whole").code == 0
-    # folds.json, ten files of the first run, and of the second run.json, metrics.jsonl and a checkpoint
-    death = Death("replace", 14, after=True)
+    # run.json, metrics.jsonl and a checkpoint
+    death = Death("replace", 3, after=True, at="fold-2")
     assert start(tmp_path / "log", *command, "--out", tmp_path / "cut", death=death).wait() == -9
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut" / "fold-1").rglob("*")}
     assert record(tmp_path / "cut" / "fold-1")["status"] == "finished"

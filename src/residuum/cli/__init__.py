@@ -17,11 +17,13 @@ def run(arguments: Sequence[str]) -> int:
     from cyclopts import CycloptsError
 
     from residuum.cli.app import app
-    from residuum.errors import UserError, one_line, shown
+    from residuum.errors import Elsewhere, UserError, one_line, shown
 
     try:
         app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()
+    except Elsewhere:
+        return 2
     except UserError as error:
         return _fail(shown(error), 2)
     except CycloptsError as error:

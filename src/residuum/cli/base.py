@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Annotated, Any
 
@@ -27,3 +28,8 @@ Files = Annotated[list[str], Parameter(negative="")]
 def print_json(value: Any) -> None:
     json.dump(value, sys.stdout, indent=1)
     print()
+
+
+def speaks() -> bool:
+    """Of several processes that torchrun started, the first one alone prints results."""
+    return os.environ.get("RANK", "0") == "0"

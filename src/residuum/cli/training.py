@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from residuum.cli.base import Flag, Json, app, print_json
+from residuum.cli.base import Flag, Json, app, print_json, speaks
 from residuum.cli.options import Axes, given
 from residuum.errors import UserError, shown
 
@@ -83,8 +84,11 @@ def train(
     try:
         run = run_training(data, out=out, resume=resume, **wishes)
     except Stopped as stop:
-        stopped(stop, resume or out)
+        if speaks():
+            stopped(stop, resume or out)
         raise SystemExit(128 + stop.signal_number) from None
+    if not speaks():
+        return
     if json:
         print_json(run.read())
     else:
@@ -101,8 +105,6 @@ def _special(
     wishes: dict[str, Any],
 ) -> None:
     """--find-lr and --folds, which are not one training."""
-    from residuum.progress import Reporter
-    from residuum.session import Wishes
     from residuum.training.stop import Stopped
 
     option = "--find-lr" if find_lr else "--folds"
@@ -111,19 +113,21 @@ def _special(
     if resume is not None:
         again = "; folds go on when the same command is given again" if folds is not None else ""
         raise UserError(f"{option} and --resume do not go together{again}")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError(f"{option} runs in one process: start it without torchrun")
     if data is None:
         raise UserError(f"{option} needs the data to train on")
     if find_lr:
-        from residuum.rates import find_rate
+        from residuum.rates import find_lr as propose
 
-        found = find_rate(data, out, Wishes(**wishes), Reporter())
+        found = propose(data, out=out, **wishes)
         lines = [found["sentence"], f"page    {shown(found['page'])}"]
     else:
-        from residuum.folds import sentence, train_folds
+        from residuum.folds import cross_validate, sentence
 
         assert folds is not None
         try:
-            found = train_folds(data, out, folds, Wishes(**wishes), Reporter())
+            found = cross_validate(data, folds, out=out, **wishes)
         except Stopped as stop:
             print(f"residuum: stopped after step {stop.step}; the same command goes on", file=sys.stderr)
             raise SystemExit(128 + stop.signal_number) from None

@@ -2,7 +2,8 @@
 once.
 
 Training batch b holds positions b * B .. (b + 1) * B - 1 of the continuous stream of epochs' permutations, so
-it is a function of the seed and the step alone: to resume, the step is enough.
+it is a function of the seed and the step alone: to resume, the step is enough. Processes that share a batch, or one
+that computes it in several pieces, cut it into ranges of rows; what happens to a picture does not depend on the cut.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from torch import Tensor
 
 from residuum.data.augment import MOST_OPERATIONS, Augment
 from residuum.data.crops import random_box
+from residuum.data.lanes import order_of
 from residuum.data.manifest import Manifest
 from residuum.data.mixing import erase, mix
-from residuum.data.order import Balanced, Order, Shuffled
 from residuum.data.parallel import ordered
 from residuum.data.preprocessing import Preprocessing, resample, view
 from residuum.data.randaugment import rand_augment
@@ -29,6 +30,7 @@ from residuum.data.statistics import pca_colour
 from residuum.data.tensors import Normaliser, add_colour, crop_and_mirror, shrink
 from residuum.data.views import Views
 from residuum.errors import UserError
+from residuum.processes import WHOLE, Pieces
 
 # Columns of a picture's random numbers: each use has its own, so that switching one on leaves others alone.
 _ROW, _COLUMN, _MIRROR, _BOX, _COLOUR = 0, 1, 2, slice(3, 7), slice(7, 13)
@@ -54,7 +56,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Plan:
-    """A training batch before its pixels: positions in the part, random numbers (B, n), input size."""
+    """A piece of a training batch before its pixels: positions in the part, random numbers (B, n), input size.
+
+    Where pictures are mixed, the last row is there for the one before it alone.
+    """
 
     positions: np.ndarray
     chances: np.ndarray
@@ -67,7 +72,8 @@ class TrainBatches:
     `size_at(step)` is the longer side of the input at a step, for training that begins at a lower resolution;
     the shape of `preprocessing.size` is kept. `workers` threads decode and resize what does not lie in memory
     in the network's size (0: the calling thread); they change no value. `balanced` draws every class equally
-    often. Raises UserError where the fields contradict each other.
+    often. `pieces` says which of the pieces of every batch are given, one after the other; `lanes` cuts the order of
+    pictures in shards (`lanes.Lanes`). Raises UserError where the fields contradict each other.
     """
 
     def __init__(
@@ -83,6 +89,8 @@ class TrainBatches:
         size_at: Callable[[int], int] | None = None,
         mean_picture: np.ndarray | None = None,
         balanced: bool = False,
+        pieces: Pieces = WHOLE,
+        lanes: int = 1,
     ) -> None:
         augment.check(preprocessing.size)
         self._indices = manifest.part(part)
@@ -90,15 +98,16 @@ class TrainBatches:
         self._preprocessing = preprocessing
         self._augment = augment
         self._batch_size = _positive(batch_size)
+        self._cuts = pieces.cuts(batch_size)
         self._seed = seed
         self._workers = workers
         self._size_at = size_at
         self._normalise = Normaliser(preprocessing, mean_picture)
         self._views = Views(manifest.pictures, self._indices, preprocessing)
         self._in_memory = self._views.cheap and not augment.rescales
-        labels = manifest.labels[self._indices]
-        self._order: Order = Balanced(seed, labels) if balanced else Shuffled(seed, len(self._indices))
-        plain = augment.rand_augment is None and not (augment.erasing or augment.mixup or augment.cutmix)
+        self._order = order_of(manifest, self._indices, seed, batch_size, balanced, lanes, self._cuts)
+        self._mixes = bool(augment.mixup or augment.cutmix)
+        plain = augment.rand_augment is None and not (augment.erasing or self._mixes)
         self._chances = _CHANCES if plain else _MORE_CHANCES
         self._colours: tuple[np.ndarray, np.ndarray] | None = None
         if augment.colour > 0:
@@ -110,8 +119,8 @@ class TrainBatches:
         return len(self._indices)
 
     def from_step(self, step: int) -> Iterator[Batch]:
-        """The batches of steps `step`, `step` + 1, ... without end."""
-        plans = (self._plan(s) for s in count(step))
+        """The batches of steps `step`, `step` + 1, ... without end: for each step one for each own piece."""
+        plans = (plan for s in count(step) for plan in self._plans(s))
         if self._in_memory:
             return (self._finish(plan, self._views.stack(plan.positions)) for plan in plans)
         return self._from_pictures(plans)
@@ -124,14 +133,19 @@ class TrainBatches:
         finally:
             work.close()
 
-    def _plan(self, step: int) -> _Plan:
+    def _plans(self, step: int) -> Iterator[_Plan]:
         size = self._preprocessing.size
         stream = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
         positions, rounds = self._order.at(stream)
         if self._size_at is not None:
             scale = self._size_at(step) / max(size)
             size = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
-        return _Plan(positions, uniforms(self._seed, rounds, self._indices[positions], self._chances), size)
+        for cut in self._cuts:
+            rows = np.arange(cut.start, cut.stop)
+            if self._mixes:
+                rows = np.append(rows, cut.stop % self._batch_size)
+            chances = uniforms(self._seed, rounds[rows], self._indices[positions[rows]], self._chances)
+            yield _Plan(positions[rows], chances, size)
 
     def _calls(self, plan: _Plan) -> list[Callable[[], np.ndarray]]:
         """What the workers do: one call for each picture, giving uint8 (*plan.size, C)."""
@@ -166,15 +180,15 @@ class TrainBatches:
         inputs = batch.permute(0, 3, 1, 2)
         if inputs.shape[2:] != plan.size:
             inputs = shrink(inputs, plan.size)
-        indices = self._indices[plan.positions]
-        targets = torch.from_numpy(self._labels[indices])
         if augment.erasing:
             inputs = erase(inputs, augment.erasing, chances[:, _ERASING])
-        mask = torch.ones(len(indices), dtype=torch.bool)
-        if not (augment.mixup or augment.cutmix):
-            return Batch(inputs, targets, mask, indices)
-        inputs, shares = mix(inputs, augment.mixup, augment.cutmix, chances[:, _MIXING])
-        return Batch(inputs, targets, mask, indices, targets.roll(-1), shares)
+        indices = self._indices[plan.positions]
+        targets = torch.from_numpy(self._labels[indices])
+        if not self._mixes:
+            return Batch(inputs, targets, torch.ones(len(indices), dtype=torch.bool), indices)
+        inputs, shares = mix(inputs, augment.mixup, augment.cutmix, chances[:-1, _MIXING])
+        mask = torch.ones(len(indices) - 1, dtype=torch.bool)
+        return Batch(inputs, targets[:-1], mask, indices[:-1], targets[1:], shares)
 
     def _colour_shift(self, chances: np.ndarray, values: np.ndarray, vectors: np.ndarray) -> np.ndarray:
         """AlexNet's [p1 p2 p3] [a1 l1, a2 l2, a3 l3]^T for each picture, in units of the normalised input:

@@ -30,15 +30,16 @@ def erase(inputs: Tensor, share: float, chances: np.ndarray) -> Tensor:
 
 
 def mix(inputs: Tensor, mixup: float, cutmix: float, chances: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Each picture with the next of its batch (the last with the first), and its share in the result, float32 (B,).
+    """Each picture with the one after it, and its share in the result: (B, C, H, W) and float32 (B,).
 
-    `inputs` (B, C, H, W); `mixup` and `cutmix` are Beta's alpha, 0 being off; with both, `chances[:, 0]` says which.
+    `inputs` (B + 1, C, H, W), the last of which is only mixed into the one before it; `mixup` and `cutmix` are Beta's
+    alpha, 0 being off; with both, `chances[:, 0]` says which.
     `chances` (B, 4) in 0..1: which, share, row and column of the patch's middle.
     """
     patch = chances[:, 0] < 0.5 if mixup and cutmix else np.full(len(chances), cutmix > 0)
     alpha = np.where(patch, cutmix or 1.0, mixup or 1.0)
     shares = betaincinv(alpha, alpha, chances[:, 1])
-    others = inputs.roll(-1, 0)
+    inputs, others = inputs[:-1], inputs[1:]
     height, width = inputs.shape[2:]
     # the patch has the other's share of the area; what falls off the picture is its own again (Yun et al. 2019, eq. 2)
     side = np.sqrt(1 - shares)

@@ -57,11 +57,25 @@ def evaluate_network(
     temperature: float = 1.0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """What the network says about the pictures `indices` of a manifest, in that order.
+    """What the network says about the pictures `indices` of a manifest, in that order; the rest as in `judged`."""
+    logits = all_logits(network, batches, precision, progress)
+    return judged(logits, manifest, indices, classes, protocol, labels=labels, temperature=temperature)
+
+
+def judged(
+    logits: np.ndarray,
+    manifest: Manifest,
+    indices: np.ndarray,
+    classes: Sequence[str],
+    protocol: dict[str, Any],
+    *,
+    labels: np.ndarray | None = None,
+    temperature: float = 1.0,
+) -> Evaluation:
+    """What the logits (N, K) of the pictures `indices` of a manifest come to.
 
     `labels` (N,) index `classes`; by default they are the manifest's own. Logits are divided by the `temperature`.
     """
-    logits = all_logits(network, batches, precision, progress)
     found = Evaluation.from_logits(
         classes=tuple(classes),
         names=tuple(manifest.names[i] for i in indices),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from residuum.nets.blocks import Pieces, ScaleBy, SideBySide, SoftThreshold, block
 from residuum.nets.init import initialise
 from residuum.nets.layers import FACTORIES
+from residuum.nets.memory import frugally
 from residuum.plan import Block, Cascade, Chain, Concat, Layer, NetworkPlan, Node, Scale
 
 
@@ -44,12 +46,22 @@ class Network(nn.Module):
         for stage in plan.stages:  # under the plan's names, so that weights and layers are called alike
             self.add_module(stage.name, make_module(stage))
         self.head = make_module(plan.head)
+        self.frugal = False
+        """Training keeps activations between blocks alone, and computes those within them again."""
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.frugal and self.training and torch.is_grad_enabled():
+            return frugally((self.stem, *self._units()), self.head, x)
         x = self.stem(x)
         for stage in self.plan.stages:
             x = self.get_submodule(stage.name)(x)
         return self.head(x)
+
+    def _units(self) -> Iterator[nn.Module]:
+        """What can be cut apart between stem and head: the blocks of every stage."""
+        for stage in self.plan.stages:
+            module = self.get_submodule(stage.name)
+            yield from module if isinstance(module, nn.Sequential) else (module,)
 
     def features(self, x: Tensor) -> dict[str, Tensor]:
         """What leaves the stem and each stage: {"stem": ..., "stage1": ..., ...}, each (N, C, *size)."""

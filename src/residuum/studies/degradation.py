@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from residuum.session import Wishes
 from residuum.studies import paper
 from residuum.studies.figures import Line, Panel, Tone, panels, strengths
 from residuum.studies.findings import (
@@ -21,6 +20,7 @@ from residuum.studies.findings import (
 )
 from residuum.studies.request import Request
 from residuum.studies.trial import Measure, Trial
+from residuum.wishes import Wishes
 
 NAMES = {"plain": "plain", "resnet": "residual"}
 DEPTHS = (20, 32, 44, 56)

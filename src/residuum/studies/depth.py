@@ -9,7 +9,6 @@ from typing import Any
 from residuum import cost
 from residuum.errors import UserError
 from residuum.plan import NetworkPlan, make_plan
-from residuum.session import Wishes
 from residuum.studies import paper
 from residuum.studies.budget import TooSmall
 from residuum.studies.figures import Line, Panel, panels
@@ -26,6 +25,7 @@ from residuum.studies.findings import (
 from residuum.studies.request import Request
 from residuum.studies.running import run_trials, steps_of
 from residuum.studies.trial import Settled, Trial, settle_trial
+from residuum.wishes import Wishes
 
 DEPTHS = (20, 56, 110, 1202)
 SHARE_OF_MEMORY = 0.8

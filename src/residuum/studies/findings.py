@@ -53,7 +53,8 @@ class Figure:
 
 @dataclass(frozen=True)
 class Findings:
-    """A study's outcome; `answer` is said first, `protocol` names how the numbers were made."""
+    """A study's outcome; `answer` is said first, `protocol` names how the numbers were made, `next` what to do now: in
+    words, and as a command."""
 
     study: str
     title: str
@@ -63,6 +64,7 @@ class Findings:
     figures: tuple[Figure, ...]
     protocol: tuple[tuple[str, str], ...]
     notes: tuple[str, ...] = ()
+    next: tuple[str, str] | None = None
     records: tuple[dict[str, Any], ...] = field(default=(), repr=False)
 
     @property
@@ -106,6 +108,7 @@ class Findings:
             "tables": tables,
             "protocol": dict(self.protocol),
             "notes": list(self.notes),
+            "next": None if self.next is None else self.next[1],
             "runs": [record | {"curve": None, "history": None} for record in self.records],
         }
 

@@ -9,11 +9,11 @@ from typing import Any
 from residuum.analysis.gradients import GradientWatch
 from residuum.data.manifest import Manifest
 from residuum.run import Run
-from residuum.session import Wishes
 from residuum.studies.figures import Line, Panel, Tone, panels
 from residuum.studies.findings import MISSING, Figure, Findings, Table, held_out_error, protocol_of, training_error
 from residuum.studies.request import Request
 from residuum.studies.trial import Trial
+from residuum.wishes import Wishes
 
 KINDS = {
     "plain": {"shortcut": "none", "norm": "batch"},

@@ -9,12 +9,12 @@ from typing import Any
 from residuum.recipes.fast import FAST
 from residuum.recipes.paper_cifar import PAPER_CIFAR
 from residuum.recipes.v1_5 import V1_5
-from residuum.session import Wishes
 from residuum.studies.figures import Line, Panel, panels
 from residuum.studies.findings import MISSING, Figure, Findings, Table, held_out_error, mean_and_spread, protocol_of
 from residuum.studies.request import Request
 from residuum.studies.trial import Trial
 from residuum.training.recipe import Cosine, Drops, Recipe
+from residuum.wishes import Wishes
 
 TITLE = "Replay: ten years of recipes on one network"
 QUESTION = (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from residuum.session import Wishes
 from residuum.studies import paper
 from residuum.studies.figures import Line, Panel, panels, strengths
 from residuum.studies.findings import (
@@ -19,6 +18,7 @@ from residuum.studies.findings import (
 )
 from residuum.studies.request import Request
 from residuum.studies.trial import Trial
+from residuum.wishes import Wishes
 
 OPTIONS = {
     "none": "no shortcut (plain)",

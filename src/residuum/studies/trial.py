@@ -21,11 +21,11 @@ from residuum.files import make_folder
 from residuum.plan import make_plan
 from residuum.progress import Reporter
 from residuum.run import Run
-from residuum.session import Wishes
 from residuum.studies.curve import Curve
 from residuum.studies.records import FORMAT, Records, key_of
 from residuum.training.loop import Diverged, Watch
 from residuum.training.setup import Setup, choose_network, settle
+from residuum.wishes import Wishes, settled_recipe
 
 try:
     import fcntl
@@ -83,7 +83,7 @@ def settle_trial(trial: Trial, manifest: Manifest) -> Settled:
     wanted = trial.wishes
     device = pick_device(wanted.device or "auto")
     name, spec = choose_network(manifest, wanted.model, dict(wanted.axes or {}), device.type == "cuda")
-    setup = settle(manifest, name, spec, session.settled_recipe(wanted))
+    setup = settle(manifest, name, spec, settled_recipe(wanted))
     recipe = {key: value for key, value in changed(setup.recipe).items() if key not in ("name", "precision")}
     facts = {
         "network": changed(setup.spec),

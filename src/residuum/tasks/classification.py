@@ -32,25 +32,32 @@ class Criterion:
     focal_gamma: float = 0.0
 
     def __call__(self, logits: Tensor, targets: Tensor, mix: Mix | None = None) -> Tensor:
-        """The mean loss in nats, in float32; logits (N, K), targets int64 (N,)."""
-        if mix is None and self.weights is None and not self.focal_gamma:
-            return loss(logits, targets, self.label_smoothing)
-        logits = logits.float()
-        total, count = self._sums(logits, targets)
-        if mix is not None:
-            others, other_count = self._sums(logits, mix.partners)
-            total = mix.shares * total + (1 - mix.shares) * others
-            count = mix.shares * count + (1 - mix.shares) * other_count
-        return total.sum() / count.sum()
+        """The mean loss in nats, in float32 at least; logits (N, K), targets int64 (N,)."""
+        return self.total(logits, targets, mix) / self.count(targets, mix)
 
-    def _sums(self, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Each picture's loss (N,) times its weight, and the weight."""
+    def total(self, logits: Tensor, targets: Tensor, mix: Mix | None = None) -> Tensor:
+        """The sum over pictures of loss times weight; the mean is this by `count`. Sums of parts add up."""
+        logits = _precise(logits)
+        if mix is None:
+            return self._each(logits, targets).sum()
+        return (mix.shares * self._each(logits, targets) + (1 - mix.shares) * self._each(logits, mix.partners)).sum()
+
+    def count(self, targets: Tensor, mix: Mix | None = None) -> float:
+        """The sum of the pictures' weights."""
+        if self.weights is None:
+            return float(len(targets))
+        weights = self.weights.to(targets.device, torch.float64)  # exact, however the pictures are cut into parts
+        if mix is None:
+            return float(weights[targets].sum())
+        return float((mix.shares * weights[targets] + (1 - mix.shares) * weights[mix.partners]).sum())
+
+    def _each(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Each picture's loss (N,) times its weight."""
         each = F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing, reduction="none")
         if self.focal_gamma:
             given = logits.log_softmax(1).gather(1, targets[:, None])[:, 0].exp()
             each = (1 - given).clamp(min=0) ** self.focal_gamma * each
-        weights = torch.ones_like(each) if self.weights is None else self.weights.to(each)[targets]
-        return weights * each, weights
+        return each if self.weights is None else self.weights.to(each)[targets] * each
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> Tensor:
@@ -60,8 +67,13 @@ def balanced_weights(labels: np.ndarray, classes: int) -> Tensor:
 
 
 def loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy in nats, computed in float32; logits (N, K), targets int64 (N,)."""
-    return F.cross_entropy(logits.float(), targets, label_smoothing=label_smoothing)
+    """Mean cross-entropy in nats, computed in float32 at least; logits (N, K), targets int64 (N,)."""
+    return F.cross_entropy(_precise(logits), targets, label_smoothing=label_smoothing)
+
+
+def _precise(logits: Tensor) -> Tensor:
+    """In float32 at least."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def wrong(logits: Tensor, targets: Tensor) -> Tensor:

@@ -15,11 +15,21 @@ from residuum.errors import UserError, shown
 from residuum.files import write_atomic
 
 
-def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Write weights, optimizer, random state and `state` (JSON values). A non-finite weight is an error: the
-    last good checkpoint stays.
+def save_checkpoint(
+    path: Path,
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict[str, Any],
+    average: nn.Module | None = None,
+) -> None:
+    """Write weights, their moving average where there is one, optimizer and `state` (JSON values).
+
+    Random numbers are functions of seed and step, and need no state. A non-finite weight is an error: the last good
+    checkpoint stays.
     """
     tensors: dict[str, Tensor] = {f"network.{name}": value for name, value in network.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
     packed = optimizer.state_dict()
     scalars: dict[str, Any] = {}
     for index, slots in packed["state"].items():
@@ -34,16 +44,15 @@ def save_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
                 f"{name} is no longer finite: training diverged, and the last good checkpoint was kept; "
                 f"use a lower learning rate (--lr)"
             )
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
     metadata = {"state": json.dumps(state), "scalars": json.dumps(scalars)}
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     write_atomic(path, safetensors.torch.save(contiguous, metadata))
 
 
-def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Restore network, optimizer and random state in place, and return `state`."""
+def load_checkpoint(
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None = None
+) -> dict[str, Any]:
+    """Restore network, average and optimizer in place, and return `state`."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
@@ -53,18 +62,17 @@ def load_checkpoint(path: Path, network: nn.Module, optimizer: torch.optim.Optim
         raise UserError(
             f"the checkpoint {shown(path)} cannot be read ({error}); start again with a new --out"
         ) from None
-    network.load_state_dict(
-        {name.removeprefix("network."): value for name, value in tensors.items() if name.startswith("network.")}
-    )
+    for prefix, module in (("network.", network), ("average.", average)):
+        if module is not None:
+            module.load_state_dict(
+                {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            )
     slots: dict[int, dict[str, Any]] = {}
     for name, value in [*tensors.items(), *((f"optimizer.{key}", value) for key, value in scalars.items())]:
         if name.startswith("optimizer."):
             _, index, slot = name.split(".", 2)
             slots.setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
-    torch.set_rng_state(tensors["random.cpu"])
-    if "random.cuda" in tensors and torch.cuda.is_available():
-        torch.cuda.set_rng_state(tensors["random.cuda"])
     return state
 
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from residuum.data.batches import EvalBatches
 from residuum.data.order import Order
 from residuum.evaluation.evaluate import logits_of
+from residuum.nets.naming import classifier
 from residuum.nets.network import Network
 from residuum.tasks.classification import Criterion
-from residuum.training.pretrained import last_layer
 from residuum.training.recipe import Recipe
 
 LARGEST_BATCH = 256
@@ -54,7 +54,7 @@ class HeadTraining:
 def features_of(network: Network, batches: EvalBatches, progress: Callable[[int, int], None]) -> Features:
     """The input of the last layer for every picture, in evaluation mode and float32."""
     seen, values, labels = list[Tensor](), list[Tensor](), list[Tensor]()
-    layer = network.get_submodule(last_layer(network.plan).name)
+    layer = network.get_submodule(classifier(network.plan).name)
     handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
     try:
         for number, batch in enumerate(batches, start=1):
@@ -83,7 +83,7 @@ def train_head(
     """
     settings, batch_size = recipe.finetune, min(LARGEST_BATCH, len(train.labels))
     assert settings is not None
-    layer = network.get_submodule(last_layer(network.plan).name)
+    layer = network.get_submodule(classifier(network.plan).name)
     assert isinstance(layer, nn.Linear)
     mean, scale = scale_of(train.values)
     if layer.bias is None:

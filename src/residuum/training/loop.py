@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import torch
@@ -13,13 +14,13 @@ from torch import nn
 from residuum.data.batches import Batch
 from residuum.errors import UserError, shown
 from residuum.evaluation.metrics import Evaluation
+from residuum.processes import ALONE, WHOLE, Pieces, Processes
 from residuum.progress import Reporter, duration
 from residuum.run import Run
-from residuum.tasks import classification
-from residuum.tasks.classification import Criterion, Mix
+from residuum.tasks.classification import Criterion
 from residuum.training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
+from residuum.training.engine import Engine
 from residuum.training.learning import Learning
-from residuum.training.optimizer import make_optimizer
 from residuum.training.recipe import Length, Recipe
 from residuum.training.schedule import Progress, learning_rate
 from residuum.training.stop import Stopped, StopRequest
@@ -29,7 +30,7 @@ SAVE_SECONDS = 120.0
 
 
 class Stream(Protocol):
-    """Training batches as a pure function of the step."""
+    """Training batches as a pure function of the step: for each step, one after the other, the own pieces."""
 
     def from_step(self, step: int) -> Iterator[Batch]: ...
 
@@ -84,20 +85,21 @@ class Position:
 
 @dataclass
 class Trainer:
-    """A network on its way through a recipe. `validate` evaluates it, or is None where nothing is held out.
+    """A network on its way through a recipe. `validate` evaluates a network, or is None where nothing is held out.
 
     criterion   by default the recipe's cross-entropy
     learning    the parts that learn, where not all do alike
     patience    epochs without a lower validation loss after which training ends, and the best epoch's weights are
                 kept; 0: it goes to its end, and the last ones are kept
     prepare     what comes before the first step; gives the validation loss it leads to, or None
+    processes   those that train together, each of which computes its `pieces` of every batch
     """
 
     network: nn.Module
     recipe: Recipe
     length: Length
     batches: Stream
-    validate: Callable[[], Evaluation] | None
+    validate: Callable[[nn.Module], Evaluation] | None
     name_of: Callable[[int], str]
     run: Run
     reporter: Reporter
@@ -108,22 +110,26 @@ class Trainer:
     learning: Learning | None = None
     patience: int = 0
     prepare: Callable[[], float | None] | None = None
+    processes: Processes = ALONE
+    pieces: Pieces = WHOLE
+    seed: int = 0
 
     def train(self) -> Position:
         """Train to the end from the run's checkpoint, or from the start where it has none.
 
         Stopped after a signal (state saved); Diverged when the loss is not finite (last good checkpoint kept).
         """
-        optimizer = self.ready()
-        at = self._resume(optimizer)
+        engine = self.ready()
+        at = self._resume(engine)
+        engine.connect()
         with StopRequest() as stop, self.reporter.track("training", "steps") as update:
             batches = self.batches.from_step(at.step)
             since = saved = time.perf_counter()
-            self.train_mode()
+            engine.train_mode()
             while at.step < self.length.steps and not at.over:
                 epoch = self.length.epoch_of(at.step)
                 lr = learning_rate(self.recipe, at.step, self.length.steps, at.schedule)
-                self.step(next(batches), optimizer, lr, at)
+                self.step(engine, list(islice(batches, self.pieces.own)), lr, at)
                 now = time.perf_counter()
                 at.seconds, at.total_seconds, since = (
                     at.seconds + now - since,
@@ -132,43 +138,53 @@ class Trainer:
                 )
                 update(at.step, self.length.steps, self._text(epoch, at, lr))
                 epoch_is_over = at.step == self.length.epoch_end(epoch)
+                signal_number, save = self._agreed(stop.signal_number, now - saved > SAVE_SECONDS)
                 if epoch_is_over:
-                    self._end_epoch(epoch, at, lr)
-                if epoch_is_over or stop.signal_number is not None or now - saved > SAVE_SECONDS:
-                    save_checkpoint(self.run.checkpoint, self.network, optimizer, asdict(at))
+                    self._end_epoch(engine, epoch, at, lr)
+                if epoch_is_over or signal_number or save:
+                    self._save(engine, at)
                     since = saved = time.perf_counter()
-                if stop.signal_number is not None and at.step < self.length.steps and not at.over:
-                    raise Stopped(stop.signal_number, at.step)
+                if signal_number and at.step < self.length.steps and not at.over:
+                    raise Stopped(signal_number, at.step)
+        engine.finish()
         if at.best_epoch >= 0:
             load_weights(self.run.best, self.network)
         return at
 
-    def ready(self) -> torch.optim.Optimizer:
-        """Put the network where and as it is trained, and give its optimizer."""
-        self.network.to(self.device)
-        if self.recipe.channels_last:
-            self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        rates = None
-        if self.learning is not None:
-            self.learning.freeze(self.network)
-            rates = self.learning.rates
-        return make_optimizer(self.network, self.recipe.optimizer, rates)
+    def ready(self) -> Engine:
+        """The network where and as it is trained."""
+        criterion = self.criterion or Criterion(self.recipe.label_smoothing)
+        return Engine(
+            self.network, self.recipe, self.device, self.precision, criterion, self.learning, self.processes,
+            self.pieces, self.seed,
+        )  # fmt: skip
 
-    def train_mode(self) -> None:
-        self.network.train()
-        if self.learning is not None:
-            self.learning.settle_modes(self.network)
+    def _agreed(self, signal_number: int | None, save: bool) -> tuple[int, bool]:
+        """What any process was told, all do at the same step; the first one's clock says when to save."""
+        flags = torch.tensor([signal_number or 0, int(save and self.processes.first)])
+        flags = self.processes.highest(flags).tolist()
+        return flags[0], bool(flags[1])
 
-    def _resume(self, optimizer: torch.optim.Optimizer) -> Position:
+    def _save(self, engine: Engine, at: Position) -> None:
+        engine.share_statistics()
+        if self.processes.first:
+            state = asdict(at) | {"engine": engine.state()}
+            save_checkpoint(self.run.checkpoint, self.network, engine.optimizer, state, engine.average)
+
+    def _resume(self, engine: Engine) -> Position:
         at = Position()
         if self.run.checkpoint.exists():
-            at = Position.restore(load_checkpoint(self.run.checkpoint, self.network, optimizer))
+            state = load_checkpoint(self.run.checkpoint, self.network, engine.optimizer, engine.average)
+            engine.restore(state.pop("engine"))
+            at = Position.restore(state)
         elif self.prepare is not None:
-            loss = self.prepare()
+            with self.processes.together():
+                loss = self.prepare() if self.processes.first else None
+            loss = self.processes.gather(loss)[0]
             if self.patience and loss is not None:
                 at.best_loss, at.best_epoch = loss, 0
-                save_weights(self.run.best, self.network)
-            save_checkpoint(self.run.checkpoint, self.network, optimizer, asdict(at))
+                self._keep_best(engine)
+            self._save(engine, at)
         self.run.forget_after(at.step)
         if self.watch is not None:
             self.watch.rewind(at.step)
@@ -176,41 +192,31 @@ class Trainer:
             self.reporter.say(f"going on after step {at.step} of {self.length.steps}")
         return at
 
-    def step(self, batch: Batch, optimizer: torch.optim.Optimizer, lr: float, at: Position) -> None:
+    def step(self, engine: Engine, pieces: Sequence[Batch], lr: float, at: Position) -> None:
         """Forward, backward, update; a loss that is not finite stops before the update."""
-        inputs, targets = batch.inputs.to(self.device), batch.targets.to(self.device)
-        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-            logits = self.network(inputs)
-        mix = None
-        if batch.partners is not None and batch.shares is not None:
-            mix = Mix(batch.partners.to(self.device), batch.shares.to(self.device))
-        criterion = self.criterion or Criterion(self.recipe.label_smoothing)
-        loss = criterion(logits, targets, mix)
-        value, wrong = loss.item(), int(classification.wrong(logits.detach(), targets))
-        if value != value or abs(value) == float("inf"):
-            names = ", ".join(shown(self.name_of(int(index))) for index in batch.indices[:8])
-            more = f" and {len(batch.indices) - 8} more" if len(batch.indices) > 8 else ""
+        found = engine.gradients(at.step, pieces)
+        if not found.finite:
+            indices = [int(index) for piece in pieces for index in piece.indices]
+            names = ", ".join(shown(self.name_of(index)) for index in indices[:8])
+            more = f" and {len(indices) - 8} more" if len(indices) > 8 else ""
             raise Diverged(
-                f"training diverged: the loss of step {at.step + 1} is {value} (learning rate {lr:.3g}; pictures "
+                f"training diverged: the loss of step {at.step + 1} is {found.loss} (learning rate {lr:.3g}; pictures "
                 f"{names}{more}); the last good checkpoint was kept; use a lower learning rate (--lr)"
             )
-        for group in optimizer.param_groups:
-            group["lr"] = lr * group["factor"]
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         if self.watch is not None:
-            self.watch.after_backward(at.step + 1, self.network, value, 100.0 * wrong / len(targets))
-        optimizer.step()
-        at.step, at.images = at.step + 1, at.images + len(targets)
-        at.loss_sum, at.wrong = at.loss_sum + value * len(targets), at.wrong + wrong
-        at.schedule.after_step(self.recipe, 100.0 * wrong / len(targets))
+            self.watch.after_backward(at.step + 1, self.network, found.loss, found.error)
+        engine.update(lr)
+        at.step, at.images = at.step + 1, at.images + found.images
+        at.loss_sum, at.wrong = at.loss_sum + found.loss * found.images, at.wrong + found.wrong
+        at.schedule.after_step(self.recipe, found.error)
 
-    def _end_epoch(self, epoch: int, at: Position, lr: float) -> None:
+    def _end_epoch(self, engine: Engine, epoch: int, at: Position, lr: float) -> None:
         """Validate, write one line of metrics, tell the person, begin the next epoch."""
+        engine.share_statistics()
         summary = None
         if self.validate is not None:
-            summary = self.validate().summary()
-            self.train_mode()
+            summary = self.validate(engine.result).summary()
+            engine.train_mode()
         train_error = 100.0 * at.wrong / at.images
         row = {
             "epoch": epoch + 1,
@@ -228,7 +234,7 @@ class Trainer:
             self.watch.after_epoch(row)
         at.schedule.after_epoch(self.recipe, summary["top1_error"] if summary else train_error)
         if summary and self.patience:
-            self._judge(epoch, at, summary["loss"])
+            self._judge(engine, epoch, at, summary["loss"])
         held_out = f"  val error {row['val_top1_error']:.2f}%" if summary else ""
         left = duration(at.total_seconds / at.step * (self.length.steps - at.step))
         self.reporter.say(
@@ -237,14 +243,18 @@ class Trainer:
         )
         at.begin_epoch()
 
-    def _judge(self, epoch: int, at: Position, loss: float) -> None:
+    def _judge(self, engine: Engine, epoch: int, at: Position, loss: float) -> None:
         """Keep the weights of the best epoch so far; too many worse ones end training."""
         if loss < at.best_loss:
             at.best_loss, at.best_epoch, at.bad_epochs = loss, epoch + 1, 0
-            save_weights(self.run.best, self.network)
+            self._keep_best(engine)
         else:
             at.bad_epochs += 1
             at.over = at.bad_epochs >= self.patience
+
+    def _keep_best(self, engine: Engine) -> None:
+        if self.processes.first:
+            save_weights(self.run.best, engine.result)
 
     def _text(self, epoch: int, at: Position, lr: float) -> str:
         if not at.images:

@@ -22,7 +22,7 @@ from residuum.errors import UserError, shown
 from residuum.importing import imported
 from residuum.nets.naming import classifier
 from residuum.nets.network import Network
-from residuum.plan import Layer, NetworkPlan, layers_of_depth, make_plan
+from residuum.plan import NetworkPlan, layers_of_depth, make_plan
 from residuum.spec import AnySpec, each
 
 
@@ -137,20 +137,12 @@ def _at_size(content: Artifact, size: Any) -> Artifact:
 
 def fitted_spec(pretrained: Pretrained, manifest: Manifest) -> AnySpec:
     """The network of the weights, with a classifier for the data's classes."""
-    spec = replace(pretrained.content.spec, classes=len(manifest.classes))
-    last_layer(make_plan(spec))
-    return spec
+    return replace(pretrained.content.spec, classes=len(manifest.classes))
 
 
-def last_layer(plan: NetworkPlan) -> Layer:
-    """The classifier, which must be linear; UserError where it is not."""
-    layer = classifier(plan)
-    if layer.kind != "linear":
-        raise UserError(
-            "fine-tuning needs a network that ends in a linear classifier, and this one ends in a convolution: "
-            "choose another network"
-        )
-    return layer
+def has_features(plan: NetworkPlan) -> bool:
+    """Whether the classifier is linear, so that it can be fitted to features by itself."""
+    return classifier(plan).kind == "linear"
 
 
 def view_of(content: Artifact) -> tuple[Preprocessing, np.ndarray | None]:
@@ -162,9 +154,10 @@ def view_of(content: Artifact) -> tuple[Preprocessing, np.ndarray | None]:
 def put_weights(network: Network, classes: tuple[str, ...], pretrained: Pretrained) -> list[str]:
     """Everything below the classifier, and of the classifier the rows of classes that both know by name.
 
-    Returns the names of those classes. The other rows begin at zero, which suits features of any size.
+    Returns the names of those classes. The other rows begin at zero, which suits features of any size; those of a
+    convolution as the network has them, for behind zeros a ReLU would never learn.
     """
-    last = last_layer(network.plan).name
+    last = classifier(network.plan).name
     tensors: dict[str, Tensor] = {
         name: value for name, value in pretrained.content.tensors.items() if name != MEAN_PICTURE
     }
@@ -173,7 +166,7 @@ def put_weights(network: Network, classes: tuple[str, ...], pretrained: Pretrain
     kept = [name for name in classes if name in theirs]
     for key in (f"{last}.weight", f"{last}.bias"):
         if key in own:
-            rows = torch.zeros_like(own[key])
+            rows = torch.zeros_like(own[key]) if has_features(network.plan) else own[key].clone()
             for name in kept:
                 rows[classes.index(name)] = tensors[key][theirs.index(name)]
             tensors[key] = rows

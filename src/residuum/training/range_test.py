@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from itertools import islice
 
 from residuum.progress import Reporter
 from residuum.training.loop import Diverged, Position, Trainer
@@ -38,18 +39,18 @@ class RangeTest:
 
 def range_test(trainer: Trainer, reporter: Reporter) -> RangeTest:
     """Train for up to `STEPS` steps with rates from `LOWEST` to `HIGHEST`, each a constant factor above the last."""
-    optimizer = trainer.ready()
+    engine = trainer.ready()
     if trainer.prepare is not None:
         trainer.prepare()
     batches = trainer.batches.from_step(0)
-    trainer.train_mode()
+    engine.train_mode()
     curve, mean, at = list[tuple[float, float, float]](), 0.0, Position()
     with reporter.track("range test", "steps") as update:
         for step in range(STEPS):
             rate = LOWEST * (HIGHEST / LOWEST) ** (step / (STEPS - 1))
             at.begin_epoch()
             try:
-                trainer.step(next(batches), optimizer, rate, at)
+                trainer.step(engine, list(islice(batches, trainer.pieces.own)), rate, at)
             except Diverged:
                 break
             loss = at.loss_sum / at.images

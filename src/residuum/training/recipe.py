@@ -118,7 +118,14 @@ class Recipe:
     per_pixel_mean    subtract the mean picture of the training set instead of the mean of each channel
     augment           with both crop_padding and area, the first is for small pictures fed whole, the second for
                       larger ones
-    precision         auto: bfloat16 where the processor computes in it, else float32
+    precision         auto: bfloat16 where the processor computes in it, else float32; float16 scales the loss
+    accumulate        batches are computed in so many pieces, one after the other, on each process
+    memory            low: activations between blocks are kept alone, the others computed again (Chen et al. 2016, arXiv
+                      1604.06174): a third more arithmetic for a fraction of the memory
+    ema               what is validated and kept is a moving average of the weights, with this decay for each step;
+                      0: the weights themselves
+    compile           torch.compile, on GPUs with CUDA graphs
+    sync_batch_norm   batch norm over the pictures of all processes, on GPUs
     class_weights     balanced: a picture counts n / (classes * pictures of its class), so that rare classes weigh as
                       much as common ones
     focal_gamma       the loss of a picture times (1 - p of its class)^gamma (Lin et al. 2017, arXiv 1708.02002, eq. 4)
@@ -138,8 +145,13 @@ class Recipe:
     augment: Augment = field(default_factory=Augment)
     resolution: tuple[tuple[float, float], ...] = ()
     per_pixel_mean: bool = False
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     channels_last: bool = True
+    accumulate: int = 1
+    memory: Literal["normal", "low"] = "normal"
+    ema: float = 0.0
+    compile: bool = False
+    sync_batch_norm: bool = False
     class_weights: Literal["none", "balanced"] = "none"
     focal_gamma: float = 0.0
     balanced_sampling: bool = False
@@ -166,6 +178,8 @@ class Recipe:
             and [f for f, _ in self.resolution] == sorted({f for f, _ in self.resolution}),
         }
         rules |= {
+            "accumulate must be in 1..batch_size": 1 <= self.accumulate <= max(self.batch_size, 1),
+            "ema must be in 0..1, 1 excluded": 0 <= self.ema < 1,
             "focal_gamma must not be negative": 0 <= self.focal_gamma < math.inf,
             "class_weights and balanced_sampling both make up for rare classes: choose one": not (
                 self.balanced_sampling and self.class_weights != "none"

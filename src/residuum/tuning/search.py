@@ -18,7 +18,6 @@ from residuum.errors import UserError, shown
 from residuum.files import make_folder
 from residuum.plan import make_plan
 from residuum.progress import Reporter, duration
-from residuum.session import Wishes
 from residuum.studies.budget import Budget, TooSmall, parse_budget, step_seconds, steps_within
 from residuum.studies.findings import Findings
 from residuum.studies.records import Records
@@ -26,6 +25,7 @@ from residuum.studies.running import Place, steps_of
 from residuum.studies.trial import Settled, Trial, carry_out, settle_trial
 from residuum.tuning import page
 from residuum.tuning.space import Candidate, candidate, named
+from residuum.wishes import Wishes
 
 if TYPE_CHECKING:
     import optuna
@@ -82,10 +82,12 @@ def tune(
     seeds: int = 1,
     out: str | Path | None = None,
     val: float | None = None,
+    exclude: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> Findings:
     """Search for the best network on `data` within a duration, or compare `models` of the catalogue; writes a page.
 
+    `exclude` is a list of files to leave out, as `residuum check` writes it.
     The search goes on where an earlier one in `out` stopped, until the budget is used up; errors are on the validation
     part, which thereby chooses. Raises UserError for bad input, `residuum.training.stop.Stopped` after a signal.
     """
@@ -102,19 +104,20 @@ def tune(
     if not models:
         _need_optuna()
     choices = named(models)
-    manifest = open_for(reporter, str(data), val, False)
+    manifest = open_for(reporter, str(data), val, False, exclude)
     if "val" not in manifest.parts:
         raise UserError(f"{shown(manifest.argument)} has no held-out part to choose by; leave --val out")
     folder = Path(out) if out is not None else Path("tuning") / (Path(manifest.argument).name or "data")
     make_folder(folder)
+    left_out = None if exclude is None else str(exclude)
     if choices:
         bench = _Bench(manifest, folder, reporter, asked.seconds / (len(choices) * seeds))
         tried = _compare(bench, choices, seeds)
-        findings = page.comparison(tried, manifest, asked.text, seeds)
+        findings = page.comparison(tried, manifest, asked.text, seeds, left_out)
     else:
         bench = _Bench(manifest, folder, reporter, asked.seconds / SHARES)
         tried = _search(bench, asked, sampler)
-        findings = page.search(tried, manifest, asked.text, sampler)
+        findings = page.search(tried, manifest, asked.text, sampler, left_out)
     findings.write(folder, "tune")
     return findings
 
@@ -207,6 +210,7 @@ def _attempt(bench: _Bench, study: optuna.Study, trial: optuna.Trial, choice: Ca
     try:
         steps = int(trial.user_attrs.get("steps") or bench.steps(choice))
     except TooSmall:
+        trial.set_user_attr("steps", 0)
         plan = make_plan(bench.settle(choice, 0, 1).setup.spec)
         return Tried(choice, None, plan.macs, plan.parameters, 0)  # too slow for its share of the time
     trial.set_user_attr("steps", steps)
@@ -277,11 +281,12 @@ def _all(bench: _Bench, study: optuna.Study, found: dict[int, Tried]) -> list[Tr
             tried.append(found[old.number])
         elif old.state.is_finished() and "steps" in old.user_attrs and len(old.params) > 0:
             choice = candidate(optuna.trial.FixedTrial(old.params), bench.manifest)  # type: ignore[arg-type]
-            settled = bench.settle(choice, 0, int(old.user_attrs["steps"]))
+            steps = int(old.user_attrs["steps"])
+            settled = bench.settle(choice, 0, max(1, steps))
             plan = make_plan(settled.setup.spec)
             record = settled.find(Records(bench.out / "runs"))
             last = old.intermediate_values[max(old.intermediate_values)] if old.intermediate_values else None
             if record is not None or old.state == optuna.trial.TrialState.PRUNED:
                 pruned = last if record is None else None
-                tried.append(Tried(choice, record, plan.macs, plan.parameters, int(old.user_attrs["steps"]), pruned))
+                tried.append(Tried(choice, record, plan.macs, plan.parameters, steps, pruned))
     return tried
