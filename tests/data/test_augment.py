@@ -53,7 +53,8 @@ def test_area_boxes(height: int, width: int, chance: np.ndarray, low: float, spa
     assert augment.area is not None
     assert w * h <= augment.area[1] * height * width * (1 + 1e-9) or min(w, h) <= 1 + 1e-9
     if min(w, h) > 1.01:
-        assert 3 / 4 - 1e-6 <= w / h <= 4 / 3 + 1e-6
+        assert (w + 1) / h >= 3 / 4 - 1e-6, "whole pixels"
+        assert w / (h + 1) <= 4 / 3 + 1e-6
 
 
 @settings(max_examples=300)

@@ -41,8 +41,10 @@ def commands(page: str) -> list[str]:
 
 
 def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a line as a person's shell would, `residuum` being the one under test."""
-    script = f'residuum() {{ "{sys.executable}" -m residuum "$@"; }}\n{command}'
+    """Run a line as a person's shell would, `residuum` and `torchrun` being those of the environment under test."""
+    programs = {"residuum": "residuum", "torchrun": "torch.distributed.run"}
+    script = "".join(f'{name}() {{ "{sys.executable}" -m {module} "$@"; }}\n' for name, module in programs.items())
+    script += command
     done = subprocess.run(["bash", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
     return done
@@ -71,7 +73,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 PAGES = {
     "README.md": 9, "docs/guide.md": 4, "docs/catalogue.md": 1, "docs/protocols.md": 6, "docs/explain.md": 3,
     "docs/deploy.md": 8, "docs/studies.md": 2, "docs/trust.md": 3, "docs/tuning.md": 2,
-    "docs/finetune.md": 6,
+    "docs/finetune.md": 6, "docs/many-machines.md": 2,
 }  # fmt: skip
 """Pages and the commands they have at least; those of docs/serve.md run in tests/serve."""
 TRAINED = "residuum train leaves --out runs/leaves"
@@ -99,7 +101,7 @@ def test_commands_and_python_of_a_page_run(page: str, least: int, place: Path, m
     assert len(run) >= least
     assert page != "README.md" or TRAINED in run
     for command in run:
-        assert command.startswith("residuum "), f"{command} is neither run nor known as a command of make"
+        assert command.startswith(("residuum ", "torchrun ")), f"{command} is neither run nor known as a command of make"
         if command.startswith("residuum serve "):
             served(command, place)
         else:

@@ -26,6 +26,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
+from residuum.data import jpeg
 from residuum.errors import UserError, one_line
 
 MAX_PIXELS = 128 * 2**20
@@ -77,18 +78,25 @@ def is_picture_name(name: str) -> bool:
     return bool(stem) and not name.startswith(".") and (dot + suffix).lower() in SUFFIXES
 
 
-def decode(source: Path | bytes, channels: int) -> np.ndarray:
+def decode(source: Path | bytes, channels: int, rows: int | None = None) -> np.ndarray:
     """The picture of a file, or of a file's bytes, as uint8 of shape (height, width, channels).
 
-    `channels` is 1 (grey, ITU-R 601 luma) or 3 (RGB). Raises `Unreadable` with a short reason.
+    `channels` is 1 (grey, ITU-R 601 luma) or 3 (RGB). With `rows`, so many from the top are enough: further ones may be
+    missing. Raises `Unreadable` with a short reason.
     """
-    return as_channels(decode_native(source), channels)
+    return as_channels(decode_native(source, rows), channels)
 
 
-def decode_native(source: Path | bytes) -> np.ndarray:
+def decode_native(source: Path | bytes, rows: int | None = None) -> np.ndarray:
     """As `decode`, with one channel where the file stores a grey picture and three where it stores
     colours."""
-    return pixels_of(opened(source if isinstance(source, bytes) else _bytes_of(source)))
+    data = source if isinstance(source, bytes) else bytes_of(source)
+    frame = jpeg.frame_of(data)
+    if frame is not None and frame.height * frame.width <= MAX_PIXELS:
+        pixels = jpeg.decoded(data, frame, rows)
+        if pixels is not None:
+            return upright(pixels, frame.orientation)
+    return pixels_of(opened(data))
 
 
 def opened(data: bytes) -> ImageFile.ImageFile:
@@ -147,7 +155,7 @@ def size_of(path: Path) -> tuple[int, int]:
 
 def of_image(picture: Image.Image) -> np.ndarray:
     """The pixels of a Pillow picture, treated as those of a file: uint8 of shape (height, width, 1 or 3)."""
-    return _upright(_eight_bits(picture), picture)
+    return upright(_eight_bits(picture), orientation_of(picture))
 
 
 def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
@@ -163,7 +171,8 @@ def as_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     return np.array(Image.fromarray(flat).convert("L")).reshape(*pixels.shape[:-1], 1)
 
 
-def _bytes_of(path: Path) -> bytes:
+def bytes_of(path: Path) -> bytes:
+    """All of a file. Raises `Unreadable` where it is gone, forbidden, or no regular file."""
     try:
         if not path.is_file():
             path.stat()
@@ -259,9 +268,8 @@ def _scaled(samples: np.ndarray) -> np.ndarray:
     return np.rint((samples.astype(np.float64) - low) * (255.0 / (float(high) - float(low)))).astype(np.uint8)
 
 
-def _upright(pixels: np.ndarray, picture: Image.Image) -> np.ndarray:
-    """`pixels` turned as the EXIF orientation says."""
-    orientation = orientation_of(picture)
+def upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """`pixels` turned as the EXIF orientation, 1 to 8, says."""
     if orientation in _TRANSPOSED:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):

@@ -34,8 +34,11 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int, channels: int) -> np.ndarray:
-        """Picture `index` as uint8 (H, W, channels). Raises UserError naming a file that cannot be read."""
+    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
+        """Picture `index` as uint8 (H, W, channels). Raises UserError naming a file that cannot be read.
+
+        With `rows`, so many from the top are enough: further ones may be missing.
+        """
         ...
 
 
@@ -54,7 +57,7 @@ class ArrayPictures:
     def __len__(self) -> int:
         return len(self._array)
 
-    def read(self, index: int, channels: int) -> np.ndarray:
+    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
         return as_channels(self._array[index], channels)
 
     def stack(self, indices: np.ndarray, channels: int) -> np.ndarray:
@@ -76,7 +79,7 @@ class ListPictures:
     def __len__(self) -> int:
         return len(self._arrays)
 
-    def read(self, index: int, channels: int) -> np.ndarray:
+    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
         return as_channels(self._arrays[index], channels)
 
 
@@ -96,12 +99,12 @@ class FilePictures:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def read(self, index: int, channels: int) -> np.ndarray:
+    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
         path = self._paths[index]
         data = _bytes_of(path)
         if hashlib.sha256(data).digest() != self._digests[index]:
             raise _changed(path)
-        return _decoded(path, data, channels)
+        return _decoded(path, data, channels, rows)
 
 
 class ListedPictures:
@@ -123,12 +126,12 @@ class ListedPictures:
     def __len__(self) -> int:
         return len(self._names)
 
-    def read(self, index: int, channels: int) -> np.ndarray:
+    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
         path = self._root / self._names[index]
         data = _bytes_of(path)
         if len(data) != self._lengths[index]:
             raise _changed(path)
-        return _decoded(path, data, channels)
+        return _decoded(path, data, channels, rows)
 
 
 class _HeaderSizes:
@@ -164,9 +167,9 @@ def _changed(path: Path) -> UserError:
     return UserError(f"{shown(path)} has changed since the data were scanned; start again to scan them anew")
 
 
-def _decoded(path: Path, data: bytes, channels: int) -> np.ndarray:
+def _decoded(path: Path, data: bytes, channels: int, rows: int | None) -> np.ndarray:
     try:
-        return decode(data, channels)
+        return decode(data, channels, rows)
     except Unreadable as error:
         raise _undecodable(path, error) from error
 

@@ -14,6 +14,9 @@ from torch import Tensor
 from residuum.data.preprocessing import Preprocessing
 from residuum.errors import UserError
 
+_IN_CACHE = 2**18
+"""Values that are normalised together: what is read twice should not have to come from main memory twice."""
+
 
 class Normaliser:
     """(x / 255 - mean) / std on uint8 (B, H, W, C), with the mean picture instead of the mean where asked
@@ -31,14 +34,21 @@ class Normaliser:
             self._mean = torch.tensor(preprocessing.mean, dtype=torch.float32)[:, None, None].expand(expected)
         else:
             self._mean = torch.from_numpy(np.ascontiguousarray(mean_picture, dtype=np.float32))
+        self.level = mean_picture is None
+        """Whether all places of a picture are treated alike, so that it may be mirrored before as well as after."""
         self._rows: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, pixels: np.ndarray) -> Tensor:
         """float32 (B, H, W, C)."""
         batch, height, width, _ = pixels.shape
         scale, offset = self._row(height, width)
-        flat = torch.from_numpy(np.ascontiguousarray(pixels)).view(batch, -1).to(torch.float32)
-        return flat.mul_(scale).add_(offset).view(pixels.shape)
+        flat = torch.from_numpy(np.ascontiguousarray(pixels)).view(batch, -1)
+        out = torch.empty(flat.shape, dtype=torch.float32)
+        together = max(1, _IN_CACHE // flat.shape[1])
+        for start in range(0, batch, together):
+            part = slice(start, start + together)
+            out[part].copy_(flat[part]).mul_(scale).add_(offset)
+        return out.view(pixels.shape)
 
     def _row(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Scale and offset of one whole picture laid out in a row: one multiplication and one addition per
@@ -62,6 +72,13 @@ def add_colour(batch: Tensor, shift: np.ndarray) -> Tensor:
     """Adds a shift (B, C), already divided by the standard deviation, to each pixel of (B, H, W, C), in
     place."""
     return batch.add_(torch.from_numpy(shift.astype(np.float32))[:, None, None, :])
+
+
+def mirror(pixels: np.ndarray, mirrored: np.ndarray) -> None:
+    """Mirrors those of uint8 (B, H, W, C) that `mirrored`, bool (B,), names, in place; torch has a kernel for bytes."""
+    for index in np.flatnonzero(mirrored):
+        picture = torch.from_numpy(pixels[index])
+        picture.copy_(picture.flip(1))
 
 
 def crop_and_mirror(

@@ -31,9 +31,14 @@ class Views:
         """The view of one picture under any preprocessing, computed now: uint8 (H, W, C)."""
         return view(self.picture(position), preprocessing)
 
-    def picture(self, position: int) -> np.ndarray:
-        """The whole picture: uint8 (H, W, C)."""
-        return self._pictures.read(int(self._indices[position]), self._preprocessing.channels)
+    def picture(self, position: int, rows: int | None = None) -> np.ndarray:
+        """The whole picture, or at least so many rows of it: uint8 (H, W, C)."""
+        return self._pictures.read(int(self._indices[position]), self._preprocessing.channels, rows)
+
+    def sides(self, position: int) -> tuple[int, int]:
+        """Height and width of the whole picture."""
+        height, width = self._pictures.sizes[int(self._indices[position])]
+        return int(height), int(width)
 
     def stack(self, positions: np.ndarray) -> np.ndarray:
         """The views at `positions`: uint8 (n, H, W, C). Only where `cheap`."""
