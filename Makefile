@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench clean
 
 demo: $(READY)
 	rm -rf demo
@@ -22,6 +22,11 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+# the peer is installed without what it asks for: torch is there, and its compiled half is not needed
+bench: $(READY)
+	$(BIN)/pip install --quiet --no-deps torchvision==0.28.0
+	$(BIN)/python benchmarks/everything.py
 
 # torch's range keeps out releases that bring gigabytes of CUDA where pip is set up for CPU builds
 $(READY): pyproject.toml constraints.txt

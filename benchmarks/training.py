@@ -1,9 +1,9 @@
 """Training: ResNet-20 from a folder of small JPEG files, end to end, and steps of ResNet-50 at 224 pixels.
 
 The peer of the first is torchvision's ImageFolder and transforms (mirror, padded crop, normalise), a DataLoader of two
-workers, and an eager float32 step of the same network at batch 128; ours is `residuum train`, its epochs after the first,
-once with every picture at full size (recipe paper-cifar) and once as recipe fast has it. The peer of the second is
-torchvision's ResNet-50, eager, float32. Needs torchvision.
+workers, and an eager float32 step of the same network at batch 128; ours is `residuum train`, its epochs after the
+first, once with every picture at full size (recipe paper-cifar) and once as recipe fast has it. The peer of the second
+is torchvision's ResNet-50, eager, float32. Needs torchvision.
 
     python benchmarks/training.py [--data FOLDER] [--rounds 3] [--json FILE]
 """
@@ -18,6 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -61,26 +62,14 @@ def usual_loop(folder: Path) -> float:
 def trained(folder: Path, named: str) -> float:
     """Images/s of `residuum train` in its epochs after the first."""
     with tempfile.TemporaryDirectory() as out:
-        command = [
-            "train",
-            str(folder),
-            "--model",
-            "resnet20",
-            "--recipe",
-            named,
-            "--epochs",
-            "3",
-            "--out",
-            f"{out}/run",
-        ]
+        command = ["train", str(folder), "--model", "resnet20", "--recipe", named, "--epochs", "3"]
+        command += ["--out", f"{out}/run"]
         subprocess.run([sys.executable, "-m", "residuum", *command], check=True, capture_output=True)
         lines = (Path(out) / "run" / "metrics.jsonl").read_text().splitlines()
     return statistics.median([json.loads(line)["images_per_second"] for line in lines][1:])
 
 
 def large_step(step: int, x: torch.Tensor, y: torch.Tensor, engine: Engine) -> float:
-    import numpy as np
-
     began = time.perf_counter()
     engine.gradients(step, [Batch(x, y, torch.ones(len(x), dtype=torch.bool), np.arange(len(x)))])
     engine.update(0.01)

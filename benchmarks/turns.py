@@ -89,9 +89,8 @@ def pictures(folder: Path, count: int, sides: tuple[int, int], seed: int = 0) ->
     """`count` JPEG files in two classes: soft colours and grain, about as many bytes as a photo has."""
     random = np.random.default_rng(seed)
     for number in range(count):
-        coarse = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize(
-            sides, Image.Resampling.BICUBIC
-        )
+        few = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8))
+        coarse = few.resize(sides, Image.Resampling.BICUBIC)
         grain = random.normal(0, 12, (sides[1], sides[0], 1))
         place = folder / "ab"[number % 2] / f"{number:06d}.jpg"
         place.parent.mkdir(parents=True, exist_ok=True)
