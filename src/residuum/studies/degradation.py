@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from residuum.studies import paper
-from residuum.studies.figures import Line, Panel, Tone, panels, strengths
+from residuum.studies.by_the_paper import errors_in_words, grouped, training_line, validation_line, wishes
+from residuum.studies.figures import Panel, Tone, panels, strengths
 from residuum.studies.findings import (
     MISSING,
     Figure,
@@ -20,7 +21,6 @@ from residuum.studies.findings import (
 )
 from residuum.studies.request import Request
 from residuum.studies.trial import Measure, Trial
-from residuum.wishes import Wishes
 
 NAMES = {"plain": "plain", "resnet": "residual"}
 DEPTHS = (20, 32, 44, 56)
@@ -45,15 +45,7 @@ def trials(
     return [
         Trial(
             f"{kind}{depth}-{steps}steps-seed{seed}",
-            Wishes(
-                model=f"{kind}20",
-                axes={"depth": depth},
-                recipe="paper-cifar",
-                steps=steps,
-                seed=seed,
-                val=val,
-                settings=settings,
-            ),
+            wishes({"depth": depth}, steps, seed, settings, val, f"{kind}20"),
             measures or {},
             tags={"kind": kind, "depth": depth, "seed": seed},
         )
@@ -70,9 +62,7 @@ def conduct(request: Request) -> Findings:
         return trials(request.depths, request.seeds, steps, settings=request.settings, val=request.val)
 
     records, steps = request.trained(made)
-    groups: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for trial, record in zip(made(steps), records, strict=True):
-        groups.setdefault((trial.tags["kind"], trial.tags["depth"]), []).append(record)
+    groups = grouped(made(steps), records, "kind", "depth")
     depths = sorted(request.depths)
     return Findings(
         study="degradation",
@@ -90,25 +80,13 @@ def conduct(request: Request) -> Findings:
     )
 
 
-def _defined(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
-
-
-def _errors(group: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """Training and validation error over seeds; diverged runs are counted out loud."""
-    diverged = sum(record["status"] == "diverged" for record in group)
-    note = f" ({diverged} of {len(group)} diverged)" if diverged else ""
-    train = mean_and_spread(_defined([training_error(r) for r in group]))
-    return train + note, mean_and_spread(_defined([held_out_error(r) for r in group]))
-
-
 def _table(groups: dict[tuple[str, int], list[dict[str, Any]]], depths: Sequence[int]) -> Table:
     rows = []
     for kind, name in NAMES.items():
         reference = paper.PLAIN_TEST_ERROR if kind == "plain" else paper.RESNET_TEST_ERROR
         for depth in depths:
             group = groups[kind, depth]
-            train, val = _errors(group)
+            train, val = errors_in_words(group)
             row = (name, str(depth), f"{group[0]['parameters']:,}", train, val, reference.get(depth, MISSING))
             rows.append(row)
     columns = (
@@ -177,26 +155,8 @@ def _curves(groups: dict[tuple[str, int], list[dict[str, Any]]], depths: Sequenc
         lines = []
         for depth, strength in zip(depths, strengths(len(depths)), strict=True):
             for record in groups[kind, depth]:
-                curve, history = record["curve"], record["history"]
-                lines.append(
-                    Line(
-                        f"{depth} layers, training",
-                        [p["step"] for p in curve],
-                        [p["train_error"] for p in curve],
-                        tone,
-                        strength,
-                        thin=True,
-                    )
-                )
-                lines.append(
-                    Line(
-                        f"{depth} layers, validation",
-                        [h["step"] for h in history],
-                        [h["val_top1_error"] for h in history],
-                        tone,
-                        strength,
-                    )
-                )
+                lines.append(training_line(record, f"{depth} layers, training", tone, strength))
+                lines.append(validation_line(record, f"{depth} layers, validation", tone, strength))
         shown.append(Panel(NAMES[kind], lines, "iteration", "error (%)" if kind == "plain" else "", top=80))
     caption = (
         "Training error (thin) and validation error (bold) by iteration, one line for each seed (the paper's Fig. 6)."

@@ -11,21 +11,18 @@ from residuum.errors import UserError
 from residuum.plan import NetworkPlan, make_plan
 from residuum.studies import paper
 from residuum.studies.budget import TooSmall
+from residuum.studies.by_the_paper import errors_in_words, grouped, held_out_errors, wishes
 from residuum.studies.figures import Line, Panel, panels
 from residuum.studies.findings import (
     MISSING,
     Figure,
     Findings,
     Table,
-    held_out_error,
-    mean_and_spread,
     protocol_of,
-    training_error,
 )
 from residuum.studies.request import Request
 from residuum.studies.running import run_trials, steps_of
 from residuum.studies.trial import Settled, Trial, settle_trial
-from residuum.wishes import Wishes
 
 DEPTHS = (20, 56, 110, 1202)
 SHARE_OF_MEMORY = 0.8
@@ -52,15 +49,7 @@ def trials(depth: int, request: Request, steps: int) -> list[Trial]:
     return [
         Trial(
             f"resnet{depth}-{steps}steps-seed{seed}",
-            Wishes(
-                model="resnet20",
-                axes={"depth": depth},
-                recipe="paper-cifar",
-                steps=steps,
-                seed=seed,
-                val=request.val,
-                settings=request.settings,
-            ),
+            wishes({"depth": depth}, steps, seed, request.settings, request.val),
             tags={"depth": depth, "seed": seed},
         )
         for seed in range(request.seeds)
@@ -80,9 +69,7 @@ def conduct(request: Request) -> Findings:
         except TooSmall as error:
             why_not[depth] = str(error)
     records = run_trials("depth", wanted, request.manifest, request.place, request.reporter)
-    groups: dict[int, list[dict[str, Any]]] = {depth: [] for depth in request.depths}
-    for trial, record in zip(wanted, records, strict=True):
-        groups[trial.tags["depth"]].append(record)
+    groups = {depth: [] for depth in request.depths} | grouped(wanted, records, "depth")
     if not records:
         raise UserError("; ".join(why_not.values()))
     return Findings(
@@ -137,7 +124,7 @@ def _step_seconds(group: list[dict[str, Any]]) -> float | None:
 def _answer(groups: dict[int, list[dict[str, Any]]]) -> str:
     said = []
     for depth, group in groups.items():
-        errors = [error for error in map(held_out_error, group) if error is not None]
+        errors = held_out_errors(group)
         if errors:
             said.append(f"{depth} layers {sum(errors) / len(errors):.1f}%")
         elif group:
@@ -174,15 +161,11 @@ def _costs_table(groups: dict[int, list[dict[str, Any]]], costs: dict[int, Costs
 def _errors_table(groups: dict[int, list[dict[str, Any]]], why_not: dict[int, str]) -> Table:
     rows = []
     for depth, group in groups.items():
-        train = [error for error in map(training_error, group) if error is not None]
-        val = [error for error in map(held_out_error, group) if error is not None]
-        diverged = len(group) - len(train)
         rows.append(
             (
                 str(depth),
                 str(group[0]["trial"]["steps"]) if group else MISSING,
-                mean_and_spread(train) + (f" ({diverged} of {len(group)} diverged)" if diverged else ""),
-                mean_and_spread(val),
+                *errors_in_words(group),
                 paper.RESNET_TEST_ERROR.get(depth, MISSING),
             )
         )

@@ -9,11 +9,11 @@ from typing import Any
 from residuum.analysis.gradients import GradientWatch
 from residuum.data.manifest import Manifest
 from residuum.run import Run
+from residuum.studies.by_the_paper import grouped, held_out_errors, training_errors, wishes
 from residuum.studies.figures import Line, Panel, Tone, panels
-from residuum.studies.findings import MISSING, Figure, Findings, Table, held_out_error, protocol_of, training_error
+from residuum.studies.findings import MISSING, Figure, Findings, Table, protocol_of
 from residuum.studies.request import Request
 from residuum.studies.trial import Trial
-from residuum.wishes import Wishes
 
 KINDS = {
     "plain": {"shortcut": "none", "norm": "batch"},
@@ -54,15 +54,7 @@ def trials(depth: int, request: Request, steps: int) -> list[Trial]:
     return [
         Trial(
             f"{kind.replace(', ', '-').replace(' ', '')}{depth}-gradients-{steps}steps-seed{seed}",
-            Wishes(
-                model="resnet20",
-                axes={"depth": depth, **axes},
-                recipe="paper-cifar",
-                steps=steps,
-                seed=seed,
-                val=request.val,
-                settings=(RATE, *request.settings),
-            ),
+            wishes({"depth": depth, **axes}, steps, seed, (RATE, *request.settings), request.val),
             {"gradients": measure},
             watch,
             {"kind": kind, "seed": seed},
@@ -76,9 +68,7 @@ def conduct(request: Request) -> Findings:
     """Train what is missing and compare the first layer's gradient with the last one's."""
     depth = request.depths[-1]
     records, steps = request.trained(lambda steps: trials(depth, request, steps))
-    groups: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    for trial, record in zip(trials(depth, request, steps), records, strict=True):
-        groups[trial.tags["kind"]].append(record)
+    groups = grouped(trials(depth, request, steps), records, "kind")
     ratios = {kind: _ratio(group, 0) for kind, group in groups.items()}
     said = [f"{kind} {ratio:.2g}" for kind, ratio in ratios.items() if ratio is not None]
     return Findings(
@@ -114,8 +104,7 @@ def _table(groups: dict[str, list[dict[str, Any]]], depth: int) -> Table:
     rows = []
     for kind, group in groups.items():
         diverged = [record for record in group if record["status"] == "diverged"]
-        trained = [error for error in map(training_error, group) if error is not None]
-        held_out = [error for error in map(held_out_error, group) if error is not None]
+        trained, held_out = training_errors(group), held_out_errors(group)
         ratios = (_ratio(group, 0), _ratio(group, -1))
         rows.append(
             (

@@ -5,20 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from residuum.studies import paper
-from residuum.studies.figures import Line, Panel, panels, strengths
+from residuum.studies.by_the_paper import errors_in_words, grouped, held_out_errors, training_line, wishes
+from residuum.studies.figures import Panel, panels, strengths
 from residuum.studies.findings import (
     MISSING,
     Figure,
     Findings,
     Table,
-    held_out_error,
-    mean_and_spread,
     protocol_of,
-    training_error,
 )
 from residuum.studies.request import Request
 from residuum.studies.trial import Trial
-from residuum.wishes import Wishes
 
 OPTIONS = {
     "none": "no shortcut (plain)",
@@ -40,15 +37,7 @@ def trials(depth: int, request: Request, steps: int) -> list[Trial]:
         Trial(
             f"{'plain' if option == 'none' else 'resnet'}{depth}{'' if option in ('none', 'A') else option}"
             f"-{steps}steps-seed{seed}",
-            Wishes(
-                model="resnet20",
-                axes={"depth": depth, "shortcut": option},
-                recipe="paper-cifar",
-                steps=steps,
-                seed=seed,
-                val=request.val,
-                settings=request.settings,
-            ),
+            wishes({"depth": depth, "shortcut": option}, steps, seed, request.settings, request.val),
             tags={"option": option, "seed": seed},
         )
         for seed in range(request.seeds)
@@ -60,24 +49,19 @@ def conduct(request: Request) -> Findings:
     """Train what is missing and put the options side by side."""
     depth = request.depths[0]
     records, steps = request.trained(lambda steps: trials(depth, request, steps))
-    groups: dict[str, list[dict[str, Any]]] = {option: [] for option in OPTIONS}
-    for trial, record in zip(trials(depth, request, steps), records, strict=True):
-        groups[trial.tags["option"]].append(record)
+    groups = grouped(trials(depth, request, steps), records, "option")
     rows, means = [], {}
     for option, name in OPTIONS.items():
         group = groups[option]
-        train = [e for e in map(training_error, group) if e is not None]
-        val = [e for e in map(held_out_error, group) if e is not None]
+        val = held_out_errors(group)
         if val:
             means[option] = sum(val) / len(val)
-        failed = f" ({len(group) - len(train)} of {len(group)} diverged)" if len(train) < len(group) else ""
         rows.append(
             (
                 name,
                 f"{group[0]['parameters']:,}",
                 f"{group[0]['macs']:,}",
-                mean_and_spread(train) + failed,
-                mean_and_spread(val),
+                *errors_in_words(group),
                 paper.SHORTCUTS.get(option, MISSING),
             )
         )
@@ -102,13 +86,11 @@ def conduct(request: Request) -> Findings:
 def _curves(groups: dict[str, list[dict[str, Any]]]) -> Figure:
     shades = dict(zip((o for o in OPTIONS if o != "none"), strengths(len(OPTIONS) - 1), strict=True))
     lines = [
-        Line(
+        training_line(
+            record,
             "no shortcut" if option == "none" else option,
-            [p["step"] for p in record["curve"]],
-            [p["train_error"] for p in record["curve"]],
             "second" if option == "none" else "first",
             shades.get(option, 1.0),
-            thin=True,
         )
         for option, group in groups.items()
         for record in group
