@@ -177,7 +177,10 @@ def test_option_a_costs_what_the_plain_net_costs_at_any_depth() -> None:
 
 
 def test_depth_is_that_of_the_network_with_all_its_axes() -> None:
-    for axes, depth in (({}, 26), ({"branch": "bottleneck"}, 164), ({"branch": "bottleneck", "order": "pre"}, 1001)):
+    cases: tuple[tuple[dict[str, Any], int], ...] = (
+        ({}, 26), ({"branch": "bottleneck"}, 164), ({"branch": "bottleneck", "order": "pre"}, 1001),
+    )  # fmt: skip
+    for axes, depth in cases:
         assert layers_of_depth(spec("resnet20", depth=depth, **axes)) == depth
 
 
@@ -204,6 +207,24 @@ def test_a_bad_axis_value_and_a_bad_depth_are_user_errors() -> None:
         spec("resnet20", depth=21)
     with pytest.raises(UserError, match="stages is empty"):
         spec("resnet20", depth=20, stages=())
+
+
+@pytest.mark.parametrize("name", ["resnet20", "resnet18", "resnet50"])
+def test_twice_the_width_has_four_times_the_weights_between_its_layers(name: str) -> None:
+    assert spec(name, width=1) == CATALOG[name].spec
+    once, twice = (
+        [layer for layer in make_plan(spec(name, width=width)).layers if layer.kind == "conv"] for width in (1, 2)
+    )
+    for layer, wider in zip(once[1:], twice[1:], strict=True):
+        assert (wider.name, wider.parameters) == (layer.name, 4 * layer.parameters)
+    for bad, words in ((0, "more than 0"), (-1, "more than 0"), (float("nan"), "more than 0")):
+        with pytest.raises(UserError, match=words):
+            spec(name, width=bad)
+
+
+def test_a_network_kept_as_it_is_has_no_width() -> None:
+    with pytest.raises(UserError, match="cannot be set for this network"):
+        spec("vgg16", width=2)
 
 
 def test_an_output_stride_dilates() -> None:

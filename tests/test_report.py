@@ -195,7 +195,7 @@ def test_confusion_on_the_page_counts_every_picture(tmp_path: Path, digits: Eval
 def test_plots_are_files_and_well_formed(tmp_path: Path, digits: Evaluation) -> None:
     report(tmp_path, digits, read_digit, history=HISTORY)
     names = sorted(path.name for path in (tmp_path / "plots").iterdir())
-    assert names == ["error.svg", "loss.svg", "lr.svg", "reliability.svg"]
+    assert names == ["coverage.svg", "error.svg", "loss.svg", "lr.svg", "reliability.svg"]
     for name in names:
         assert ElementTree.parse(tmp_path / "plots" / name).getroot().tag.endswith("svg")
 

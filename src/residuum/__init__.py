@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from residuum.api import bench, build, compare, evaluate, explain, export, load, robustness, train
     from residuum.checking import check
     from residuum.errors import UserError
+    from residuum.folds import cross_validate
+    from residuum.rates import find_lr
+    from residuum.tuning import tune
 
 __version__ = "0.1.0"
 __all__ = [
@@ -24,12 +27,15 @@ __all__ = [
     "build",
     "check",
     "compare",
+    "cross_validate",
     "evaluate",
     "explain",
     "export",
+    "find_lr",
     "load",
     "robustness",
     "train",
+    "tune",
 ]
 
 _HOME = {
@@ -37,12 +43,15 @@ _HOME = {
     "build": "api",
     "check": "checking",
     "compare": "api",
+    "cross_validate": "folds",
     "evaluate": "api",
     "explain": "api",
     "export": "api",
+    "find_lr": "rates",
     "load": "api",
     "robustness": "api",
     "train": "api",
+    "tune": "tuning",
     "UserError": "errors",
 }
 

@@ -19,7 +19,7 @@ from residuum.progress import Reporter
 from residuum.run import Run
 from residuum.training.finetune_stage import HeadStage, criterion_of
 from residuum.training.learning import choose_learning
-from residuum.training.pretrained import Pretrained, put_weights, read_pretrained
+from residuum.training.pretrained import Pretrained, has_features, put_weights, read_pretrained
 from residuum.training.recipe import Recipe
 from residuum.training.setup import Setup
 
@@ -30,7 +30,7 @@ FROM_NOTHING = (
 
 
 def pretrained(
-    weights: str | None, model: str | None, axes: Mapping[str, Any], recipe: Recipe, heads: bool
+    weights: str | Path | None, model: str | None, axes: Mapping[str, Any], recipe: Recipe, heads: bool
 ) -> Pretrained | None:
     """The weights that were asked for; UserError where they, or what goes with them, make no sense."""
     if weights is None:
@@ -41,7 +41,14 @@ def pretrained(
         raise UserError(
             f"recipe {recipe.name} begins from nothing: --weights needs --recipe finetune (--set changes its values)"
         )
-    return read_pretrained(weights, model, axes)
+    found = read_pretrained(str(weights), model, axes)
+    asked = "--heads" if heads else "finetune.stages=0" if recipe.finetune.stages == 0 else None
+    if asked is not None and not has_features(make_plan(found.content.spec)):
+        raise UserError(
+            f"{asked} needs a network that ends in a linear classifier, and {shown(found.name)} ends in a convolution: "
+            "leave it out, or choose other weights"
+        )
+    return found
 
 
 def refuse_heads_without_validation(heads: bool, manifest: Manifest) -> None:
@@ -67,6 +74,7 @@ def begin(
     return given.record() | {
         "notes": list(given.notes),
         "kept_classes": kept,
+        "head_first": has_features(network.plan),
         "compare_heads": heads,
         "rates": dict(learning.rates),
         "batch_norm": learning.batch_norm,
@@ -111,9 +119,11 @@ def stages(
         run.write(facts)
 
     found["learning"] = choose_learning(network.plan, settings, setup.length.images, setup.length.batch_size)
-    found["prepare"] = HeadStage(
-        network, setup, manifest, facts["seed"], facts["workers"], reporter, note, facts["finetune"]["compare_heads"]
-    )
+    if has_features(network.plan):
+        found["prepare"] = HeadStage(
+            network, setup, manifest, facts["seed"], facts["workers"], reporter, note,
+            facts["finetune"]["compare_heads"],
+        )  # fmt: skip
     return found
 
 
@@ -126,6 +136,8 @@ def choices(facts: Mapping[str, Any]) -> list[str]:
         return [FROM_NOTHING]
     kept = found["kept_classes"]
     classifier = f"kept for {', '.join(map(shown, kept[:10]))}" if kept else "new"
+    if not found.get("head_first", True):
+        classifier += ", a convolution, which learns with the upper stages from the beginning"
     rates = ", ".join(f"{part} x{rate:.3g}" for part, rate in found["rates"].items())
     return [
         *found["notes"],

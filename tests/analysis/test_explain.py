@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import blobs
@@ -101,7 +102,7 @@ def test_the_worst_mistakes_of_a_set(file: Path, data: Path, tmp_path: Path) -> 
     (mistake,) = found["pictures"]
     assert (mistake["image"], mistake["true"]) == ("red/7.png", "red")
     assert [look["class"] for look in mistake["looks"]] == ["blue", "red"]
-    assert found["confused"] == [{"true": "red", "predicted": "blue", "count": 1, "share": 0.125}]
+    assert found["confused"] == [{"true": "red", "predicted": "blue", "count": 1, "share": 0.125, "cost": None}]
     assert (found["evaluation"]["images"], found["evaluation"]["correct_top1"]) == (24, 23)
     page = (out / "explain.html").read_text()
     assert "Wrong on 1 of 24 pictures" in page
@@ -168,6 +169,16 @@ def test_a_map_of_one_cell_is_said_plainly(tmp_path: Path, data: Path) -> None:
 
 
 # What is refused -----------------------------------------------------------------------------------------------
+
+
+def test_a_picture_unlike_the_training_pictures_is_marked(file: Path, data: Path, tmp_path: Path) -> None:
+    strange = tmp_path / "strange.safetensors"
+    artifact.save(replace(artifact.load(file), calibration={"energies": [-1e6] * 50}), strange)
+    pictures = sorted(data.rglob("*.png"))[:1]
+    for model, marked in ((file, False), (strange, True)):
+        outcome = run("explain", model, *pictures, "--out", tmp_path / "out")
+        assert ("(unlike the training pictures)" in outcome.out) == marked
+        assert ("Unlike the training pictures" in (tmp_path / "out" / "explain.html").read_text()) == marked
 
 
 def test_unreadable_pictures_are_told_after_the_others(file: Path, data: Path, tmp_path: Path) -> None:

@@ -50,5 +50,10 @@ ALTERATIONS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "one side cropped": lambda p: p.crop((0, 0, round(p.width * 0.95), p.height)),
     "lighter": lambda p: ImageEnhance.Brightness(p).enhance(1.3),
     "darker": lambda p: ImageEnhance.Brightness(p).enhance(0.7),
+    "turned by 90": lambda p: p.transpose(Image.Transpose.ROTATE_90),
+    "turned by 180": lambda p: p.transpose(Image.Transpose.ROTATE_180),
+    "turned by 270": lambda p: p.transpose(Image.Transpose.ROTATE_270),
+    "upside down": ImageOps.flip,
+    "turned, cropped, recompressed": lambda p: recompressed(cropped(p.transpose(Image.Transpose.ROTATE_90), 0.05), 60),
     "mirrored, cropped, recompressed": lambda p: recompressed(cropped(ImageOps.mirror(p), 0.05), 60),
 }

@@ -86,6 +86,24 @@ def test_a_class_may_be_called_train_or_test(folder: MakeFolder) -> None:
     assert list_folder(folder({"train": 2, "plane": 2, "test": 1})).classes == ["plane", "test", "train"]
 
 
+def test_a_stray_picture_does_not_turn_parts_into_classes(tmp_path: Path) -> None:
+    for part, n in (("train", 3), ("val", 2)):
+        for label in ("x", "y"):
+            for i in range(n):
+                put(tmp_path / "d" / part / label / f"{i}.png")
+    put(tmp_path / "d" / "train" / "overview.png")
+    put(tmp_path / "d" / "stray.png")
+    found = list_folder(tmp_path / "d")
+    assert found.classes == ["x", "y"]
+    assert "2 pictures outside of the class folders were ignored" in found.notes
+
+
+def test_parts_without_class_folders_are_classes_aloud(folder: MakeFolder) -> None:
+    found = list_folder(folder({"train": 2, "val": 2}))
+    assert found.classes == ["train", "val"]
+    assert any(note.startswith("train, val: taken for classes") for note in found.notes)
+
+
 def test_class_missing_from_training_is_refused(tmp_path: Path) -> None:
     for folder in ("train/x", "train/y", "test/x", "test/z"):
         put(tmp_path / folder / "0.png")
@@ -105,7 +123,7 @@ def test_hidden_and_other_files_are_ignored_aloud(folder: MakeFolder) -> None:
     assert len(found.names) == 4
     assert found.classes == ["a", "b"]
     assert any(note.startswith("4 files") for note in found.notes)
-    assert any("1 pictures outside" in note for note in found.notes)
+    assert any("1 picture outside" in note for note in found.notes)
 
 
 def test_nested_pictures_belong_to_the_class_at_the_top(tmp_path: Path) -> None:

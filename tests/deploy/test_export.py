@@ -22,6 +22,7 @@ import residuum
 from commands import refused, run
 from residuum.data.preprocessing import view
 from residuum.deploy.pictures import normalised
+from residuum.evaluation.unlike import STRANGE
 from residuum.inference import Model, load
 from samples import picture, picture_folder, tiny_model
 
@@ -73,6 +74,23 @@ def test_the_cards_own_script_gives_the_models_answer(
     name, probability = said_by(script(Path(told["card"])), tmp_path, monkeypatch)
     assert name == expected["class"]
     assert probability == pytest.approx(expected["probability"], abs=0.05 if to.startswith("int8") else 1e-4)
+
+
+def test_a_file_warns_of_what_predict_warns_of(model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The energies of held-out pictures travel in the file, and the card's script asks them."""
+    picture(33, 57, 5).save(tmp_path / "picture.jpg", quality=95)
+    for name, energies, strange in (("known", [1e6] * 50, False), ("strange", [-1e6] * 50, True)):
+        content = replace(model.artifact, calibration={"energies": energies})
+        taught = Model(content, "cpu")
+        assert (taught.predict(tmp_path / "picture.jpg")[0]["unlike"] >= STRANGE) == strange
+        told = residuum.export(taught, "onnx", tmp_path / f"{name}.onnx")
+        metadata = onnxruntime.InferenceSession(tmp_path / f"{name}.onnx").get_modelmeta().custom_metadata_map
+        assert json.loads(metadata["residuum"])["energies"] == energies
+        monkeypatch.chdir(tmp_path)
+        out = io.StringIO()
+        with redirect_stdout(out):
+            exec(compile(script(told.card), "card", "exec"), {})
+        assert ("unlike the training pictures" in out.getvalue()) == strange
 
 
 @pytest.fixture(scope="module")

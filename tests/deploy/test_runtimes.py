@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,9 @@ from residuum.deploy.pictures import Sample, normalised
 from residuum.deploy.runtimes import candidates, make_runtime, reference
 from residuum.errors import UserError
 from residuum.evaluation.runtime import Runtime
-from residuum.inference import Model
+from residuum.inference import Model, load
 from residuum.progress import Reporter
-from samples import picture
+from samples import picture, tiny_model
 
 QUIET = Reporter(quiet=True)
 
@@ -71,6 +72,53 @@ def race(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_fastest_is_not_taken_where_it_disagrees(race: list[str], model: Model) -> None:
     assert choose(model, "auto", sample(model, 12), QUIET).backend == "torch"
     assert race == ["hasty", "torch"]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("labels_changed", "probability_moved", "taken"),
+    [(0, 0.0, True), (1, 0.0, True), (2, 0.0, False), (0, 0.015, True), (0, 0.025, False)],
+)
+def test_the_law_of_agreement_on_real_pictures(
+    labels_changed: int, probability_moved: float, taken: bool, realdata: Path, monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Of 200 photos a runtime may give one another label (99.5%), and no probability may be off by more than 0.02.
+
+    The other runtime answers at once, from memory, so it wins whenever it is allowed to.
+    """
+    held = np.load(next((realdata / "cifar10_lossless").glob("*.npz")))
+    photos = next(held[key] for key in held.files if held[key].ndim == 4)[:200]
+    plain = load(tiny_model(tmp_path / "m", size=32), "cpu")
+    warmth = 4 * float(reference(plain).logits(normalised(plain, photos)).std())  # so that few answers are sure
+    model = Model(replace(plain.artifact, calibration={"temperature": warmth}), "cpu")
+    views = Sample(photos, None, "200 real pictures")
+    inputs = normalised(model, photos)
+    expected = reference(model).logits(inputs).double()
+    probabilities = (expected / warmth).softmax(1)
+    ahead = probabilities.topk(2).values
+    for row in (ahead[:, 0] - ahead[:, 1]).argsort()[:labels_changed]:  # close calls: no probability moves far
+        best = expected[row].topk(2).indices
+        middle = expected[row, best].mean()
+        expected[row, best[0]], expected[row, best[1]] = middle - 1e-4, middle + 1e-4
+    if probability_moved:  # from the class of one picture, which stays its class, to the next
+        row = (ahead[:, 0] - ahead[:, 1]).argmax()
+        best = expected[row].topk(2).indices
+        moved = probabilities[row].clone()
+        moved[best] += torch.tensor([-probability_moved, probability_moved])
+        expected[row] = moved.log() * warmth
+    places = {float(one.double().sum()): place for place, one in enumerate(inputs)}
+    assert len(places) == 200
+
+    def make(model: Model, backend: str, precision: str) -> Runtime:
+        if backend == "torch":
+            return make_runtime(model, backend, precision)
+        return Runtime(backend, precision, lambda x: expected[[places[float(i.double().sum())] for i in x]].float())
+
+    monkeypatch.setattr(choice, "candidates", lambda model, backend: [("memory", "float32"), ("torch", "float32")])
+    monkeypatch.setattr(choice, "make_runtime", make)
+    monkeypatch.setattr("residuum.deploy.timing.SECONDS", 0.02)
+    assert choose(model, "auto", views, QUIET).backend == ("memory" if taken else "torch")
 
 
 def test_a_choice_is_remembered_until_many_more_pictures_are_given(race: list[str], model: Model, cache: Path) -> None:
@@ -176,7 +224,9 @@ def test_bench_shows_every_runtime_at_every_batch_size(
         assert all(row["slowest"] <= row["images_per_second"] <= row["fastest"] for row in rows)
         assert all(row["agrees"] for row in rows if row["precision"] == "float32")
     text = run("bench", model_file, "--batch-size", "2").out
-    assert text.count("openvino float32") == 1
+    *table, told = text.partition("fastest that agrees: ")
+    assert table[0].count("openvino float32") == 1
+    assert "at 2 at a time" in told
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "5000"])

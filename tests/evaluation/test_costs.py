@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 from commands import TINY, refused, run
 from residuum.errors import UserError
 from residuum.evaluation.costs import cheapest, mean_cost, read_costs
+from residuum.evaluation.metrics import Evaluation
+from residuum.report.mistakes import confusion
 from runs import record
 from samples import picture_folder
 
@@ -67,6 +70,21 @@ def test_no_decision_is_expected_to_cost_less_than_the_cheapest(seed: int) -> No
     assert mean_cost(chosen, chosen, even) == 0
 
 
+def test_the_pairs_of_a_report_cost_together_what_all_decisions_do() -> None:
+    draws = np.random.default_rng(0)
+    costs = draws.uniform(0, 5, (4, 4)) * (1 - np.eye(4))
+    labels, logits = draws.integers(0, 4, 200), draws.normal(size=(200, 4))
+    names = tuple(map(str, range(200)))
+    free = Evaluation.from_logits(("a", "b", "c", "d"), names, np.arange(200), labels, logits, {})
+    evaluation = replace(free, costs=costs)
+    pairs = confusion(evaluation).pairs
+    assert sum(pair.cost or 0 for pair in pairs) == pytest.approx(200 * mean_cost(labels, evaluation.predicted, costs))
+    assert [pair.cost for pair in pairs] == sorted((pair.cost or 0 for pair in pairs), reverse=True)
+    uncosted = confusion(free).pairs
+    assert {pair.cost for pair in uncosted} == {None}
+    assert [pair.count for pair in uncosted] == sorted((pair.count for pair in uncosted), reverse=True)
+
+
 def test_a_run_decides_by_cost_and_so_does_its_model(tmp_path: Path) -> None:
     """A mistake that costs a thousand times as much as the other is not made, whatever is more probable."""
     data = picture_folder(tmp_path / "data", {"ant": 20, "bee": 20})
@@ -79,6 +97,8 @@ def test_a_run_decides_by_cost_and_so_does_its_model(tmp_path: Path) -> None:
     assert found["costs"]["wrong"] == 6
     assert found["costs"]["mean_cost"] == 0.5
     assert "lowest expected cost" in (tmp_path / "run" / "report.html").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert '<th class="n">cost</th>' in page, "each pair of classes has what its mistakes cost"
     again = run("evaluate", tmp_path / "run" / "model.safetensors", data, "--json").json()
     assert again["costs"] == found["costs"]
     message = refused(*arguments, "--costs", tmp_path / "none.csv", "--out", tmp_path / "other")

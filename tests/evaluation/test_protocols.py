@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -133,6 +134,22 @@ def test_center_is_what_it_was_bit_for_bit(model: Model, manifest: Manifest) -> 
     assert np.array_equal(found.probabilities, expected.probabilities)
     assert np.array_equal(found.losses, expected.losses)
     assert found.protocol == expected.protocol
+
+
+@pytest.mark.parametrize("name", ["center", "flip", "ten-crop"])
+def test_crops_of_one_size_ask_no_picture_for_its_own(name: str, model: Model, manifest: Manifest) -> None:
+    """Of listed pictures the sizes are in their headers, each a file to open."""
+
+    class Sizeless:
+        def __getitem__(self, index: object) -> np.ndarray:
+            raise AssertionError("a size was read")
+
+    pictures = copy.copy(manifest.pictures)
+    pictures.sizes = Sizeless()
+    without = replace(manifest, pictures=pictures)
+    np.testing.assert_array_equal(
+        evaluate(model, without, name).probabilities, evaluate(model, manifest, name).probabilities
+    )
 
 
 @pytest.mark.parametrize("average", ["probabilities", "logits"])

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import safetensors
 from PIL import ExifTags, Image
-from service_process import Answer, Service, encoded, png
+from service_process import Answer, Service, encoded, png, serving
 
-from commands import run
+import commands
+import residuum
+from commands import refused, run
 from residuum.inference import Model
-from samples import picture
+from samples import picture, picture_folder
 
 LYING = Image.Exif()
 LYING[ExifTags.Base.Orientation] = 6
@@ -168,8 +170,45 @@ def test_explanations(service: Service, model: Model, examples: Path) -> None:
         assert (nearest[0]["class"], nearest[0]["name"]) == ("bee", "002.png")
     others = {service.ask(f"/v1/explain?class={name}", known.read_bytes()).json()["overlay"] for name in model.classes}
     assert len(others) == 3
-    assert "no class" in service.ask("/v1/explain?class=dog", known.read_bytes()).error()
+    said = service.ask("/v1/explain?class=bees", known.read_bytes()).error()
+    assert said == 'the model insects has no class "bees"; did you mean "bee"?'
     assert service.ask("/v1/explain", b"junk").status == 422
+
+
+def test_neighbours_are_what_was_trained_on(tmp_path: Path) -> None:
+    """Neither what training left out nor what it held out, for each model its own."""
+    from residuum.serve.engine import start
+
+    data = picture_folder(tmp_path / "data", dict.fromkeys(("ant", "bee"), 20))
+    (tmp_path / "list.txt").write_text("ant/003.png\n")
+    files = []
+    for name, options in (("some", ("--exclude", tmp_path / "list.txt", "--val", "10")), ("all", ("--val", "0"))):
+        outcome = commands.run("train", data, *commands.TINY, "--recipe", "debug", "--out", tmp_path / name, *options)
+        assert outcome.code == 0, outcome
+        files.append([str(tmp_path / name / "model.safetensors"), name])
+    some, every = start({"models": files, "data": str(data), "device": "cpu", "backend": None})
+    assert some.manifest is not None
+    assert some.neighbours is not None
+    assert every.neighbours is not None
+    assert "ant/003.png" not in some.manifest.names
+    assert len(some.neighbours.indices) == 29
+    assert not set(some.neighbours.indices) & set(some.manifest.part("val"))
+    assert len(every.neighbours.indices) == 40
+
+
+def test_a_backend_answers_as_predict_does_on_it(model_file: Path, examples: Path, tmp_path: Path) -> None:
+    files = [examples / name / "002.png" for name in ("ant", "bee", "cat")]
+    environment = {"XDG_CACHE_HOME": str(tmp_path)}
+    with serving(model_file, "--data", examples, "--backend", "onnx", environment=environment) as service:
+        told = service.predict(*((path.name, path.read_bytes()) for path in files)).json()
+        assert service.ask("/v1/model").json()["backend"] == "onnx"
+        assert service.ask("/v1/explain", files[0].read_bytes()).status == 200
+    for answer, expected in zip(told, residuum.load(model_file).predict(files), strict=True):
+        assert (answer["backend"], answer["precision"]) == ("onnx", "float32")
+        for one, other in zip(answer["predictions"], expected["predictions"], strict=True):
+            assert one["class"] == other["class"]
+            assert one["probability"] == pytest.approx(other["probability"], abs=1e-4)
+    assert 'did you mean "onnx"' in refused("serve", model_file, "--backend", "onxx")
 
 
 def test_results_tell_no_paths(tmp_path: Path) -> None:
@@ -195,6 +234,14 @@ def test_every_address_answers_safely_and_from_this_server_alone(path: str, serv
     assert not [found for found in elsewhere if not found.endswith(b"www.w3.org")], elsewhere
 
 
+def test_a_probe_may_ask_for_the_head_alone(service: Service) -> None:
+    for path in ADDRESSES:
+        head, whole = service.ask(path, method="HEAD"), service.ask(path)
+        assert (head.status, head.body) == (200, b"")
+        assert head.headers.keys() == whole.headers.keys()
+    assert service.ask("/v1/predict", method="HEAD").status == 405
+
+
 def test_the_page_for_programs_lists_every_address(service: Service) -> None:
     page = service.ask("/docs").body.decode()
     paths = service.ask("/openapi.json").json()["paths"]
@@ -209,7 +256,7 @@ def test_the_page_for_programs_lists_every_address(service: Service) -> None:
     ("method", "path", "status"),
     [("GET", "/nothing", 404), ("GET", "/v1/predict", 405), ("DELETE", "/", 405), ("POST", "/healthz", 405),
      ("GET", "/assets/../../etc/passwd", 404), ("GET", "/%00", 404), ("PUT", "/v1/predict?x=%ff", 405),
-     ("FOO", "/", 405), ("GET", "/v1/model?model=%3Cscript%3E", 404)],
+     ("FOO", "/", 405), ("GET", "/v1/model?model=%3Cscript%3E", 404), ("POST", "/v1/predict/", 404)],
 )  # fmt: skip
 def test_other_addresses_and_methods_are_refused_in_json(method: str, path: str, status: int, service: Service) -> None:
     answer = service.ask(path, method=method)

@@ -6,7 +6,12 @@ import json
 import re
 import shlex
 import shutil
+import socket
 import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -45,6 +50,27 @@ def test_the_documented_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(json.loads(explained)["neighbours"]) == 6
     assert json.loads(model)["classes"] == ["healthy", "rust"]
     assert "residuum_requests_total" in figures
+
+
+def test_the_documented_python(tmp_path: Path) -> None:
+    picture_folder(tmp_path / "leaves", {"healthy": 4, "rust": 4})
+    (tmp_path / "runs/leaves").mkdir(parents=True)
+    tiny_model(tmp_path / "runs/leaves/model.safetensors", ("healthy", "rust"))
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+    assert "port=8000" in block
+    with closing(socket.socket()) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    code = block.replace("port=8000", f"port={port}")
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    ready, end = False, time.monotonic() + 120
+    while not ready and process.poll() is None and time.monotonic() < end:
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz") as answer:
+            ready = answer.status == 200
+        time.sleep(0.1)
+    process.terminate()
+    assert process.wait(60) == 0
+    assert ready
 
 
 def test_the_documented_limits_are_the_limits() -> None:

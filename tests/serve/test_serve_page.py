@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from browser import Page, chromium
 from service_process import Service, encoded, serving
 
+from residuum import artifact
+from residuum.evaluation.unlike import STRANGE
 from residuum.inference import Model
 from samples import picture
 
@@ -126,6 +129,26 @@ def test_what_was_tried_can_be_seen_again(page: Page) -> None:
     page.until("document.getElementById('name').textContent === '0.png'")
     page.until(LOOKED)
     assert page.evaluate("document.getElementById('status').textContent.startsWith('0.png: ')")
+    assert page.evaluate(f"document.activeElement === {tried}[3]"), "who uses the keyboard stays there"
+    page.evaluate(f"{tried}[0].click()")
+    page.until("document.getElementById('picture').hidden")
+
+
+def test_a_picture_unlike_the_training_pictures_is_marked(browser: Page, model_file: Path, tmp_path: Path) -> None:
+    content = artifact.load(model_file)
+    for name, energy in (("known", 1e6), ("strange", -1e6)):
+        (tmp_path / name).mkdir()
+        calibrated = replace(content, calibration={"energies": [energy] * 50})
+        artifact.save(calibrated, tmp_path / name / "model.safetensors")
+    picture(20, 20, 1).save(tmp_path / "a.png")
+    with serving(*(tmp_path / name / "model.safetensors" for name in ("known", "strange"))) as service:
+        browser.open(f"http://127.0.0.1:{service.port}/")
+        browser.choose("#files", tmp_path / "a.png")
+        browser.until("document.querySelectorAll('.answer .bars').length === 2")
+        answers = "[...document.querySelectorAll('.answer')]"
+        assert browser.evaluate(f"{answers}.map((each) => each.innerText.includes('Unlike'))") == [False, True]
+        threshold = browser.evaluate("STRANGE")
+    assert threshold == STRANGE
 
 
 def test_by_keyboard_alone(page: Page) -> None:

@@ -65,6 +65,8 @@ class Explained:
     "For the class asked for or said first; of a mistake also for the true class."
     neighbours: tuple[Near, ...] = ()
     true: str | None = None
+    unlike: float | None = None
+    "How unlike the training pictures it is, as `Model.predict` says."
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +195,8 @@ def _explain(
 
 
 def _explained(model: Model, task: _Task, pixels: np.ndarray, way: Method, likeness: Likeness | None) -> Explained:
-    answer = model.predict(pixels, top=len(model.classes))[0]["predictions"]
+    said = model.predict(pixels, top=len(model.classes))[0]
+    answer = said["predictions"]
     classes = [answer[0]["index"] if task.wanted is None else task.wanted]
     if task.true is not None and task.true not in classes:
         classes.append(task.true)
@@ -211,6 +214,7 @@ def _explained(model: Model, task: _Task, pixels: np.ndarray, way: Method, liken
         tuple(looks),
         () if likeness is None else likeness.of(pixels),
         None if task.true is None else model.classes[task.true],
+        said["unlike"],
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from residuum.catalog import comparison, dense, inception_resnet, others, resnets
 from residuum.catalog.entries import Entry
 from residuum.errors import UserError, nearest, shown
-from residuum.plan import check, dilated, with_depth
+from residuum.plan import check, dilated, with_depth, with_width
 from residuum.spec import AnySpec, Written
 
 CATALOG: dict[str, Entry] = {
@@ -30,16 +30,18 @@ def entry(name: str) -> Entry:
     return CATALOG[name]
 
 
-def spec(name: str, *, depth: int | None = None, output_stride: int | None = None, **axes: Any) -> AnySpec:
+def spec(
+    name: str, *, depth: int | None = None, width: float | None = None, output_stride: int | None = None, **axes: Any
+) -> AnySpec:
     """The spec of a named network with axes changed: `spec("resnet50", shortcut="C", classes=10)`.
 
-    `depth` gives another member of a family whose stages are equally deep (6n+2 for CIFAR nets), `output_stride` (8,
-    16) replaces later strides by dilation.
+    `depth` gives another member of a family whose stages are equally deep (6n+2 for CIFAR nets), `width` multiplies the
+    channels of stem and stages, `output_stride` (8, 16) replaces later strides by dilation.
     """
     base = entry(name).spec
     known = {field.name for field in fields(base)}
     fixed = isinstance(base, Written)
-    known = known - {"network"} if fixed else known | {"depth", "output_stride"}
+    known = known - {"network"} if fixed else known | {"depth", "width", "output_stride"}
     for axis in axes:
         if axis not in known:
             why = "is kept for comparison as it is and" if fixed else ""
@@ -47,6 +49,8 @@ def spec(name: str, *, depth: int | None = None, output_stride: int | None = Non
     found = check(replace(base, **axes))
     if depth is not None:
         found = with_depth(found, depth)
+    if width is not None:
+        found = check(with_width(found, width))
     return found if output_stride is None else dilated(found, output_stride)
 
 

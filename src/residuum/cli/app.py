@@ -9,6 +9,7 @@ from residuum.cli import (
     explaining,  # noqa: F401
     exporting,  # noqa: F401
     serving,  # noqa: F401
+    sharding,  # noqa: F401
     studying,  # noqa: F401
     training,  # noqa: F401
     tuning,  # noqa: F401

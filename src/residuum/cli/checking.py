@@ -41,9 +41,13 @@ def check(
     print(f"page  {shown(out / 'check.html')}")
     argument = shown(shlex.quote(data))
     if exclude_list is not None:
-        print(f"list  {shown(exclude_list)} ({left_out:,} files to leave out)")
+        doubtful = sum(len(names) for _, names in checked.leave_out(False))
+        more = f", {doubtful:,} to look at in its comments" if doubtful else ""
+        print(f"list  {shown(exclude_list)} ({left_out:,} files to leave out{more})")
         print(f"next  residuum train {argument} --exclude {shown(shlex.quote(str(exclude_list)))}")
     elif left_out:
         print(f"next  residuum check {argument} --exclude-list exclude.txt ({left_out:,} files to leave out)")
+    elif any(finding.severity == "error" for finding in checked.findings):
+        print("next  put right what the page shows first, then check again")
     else:
         print(f"next  residuum train {argument}")

@@ -113,5 +113,16 @@ def _print_bench(found: dict[str, Any]) -> None:
         print("  ".join([first.ljust(widths[0]), *cells, rest[-1]]).rstrip())
     print(f"\nmedians of {found['rounds']} rounds in turns; ratio to the first row of the batch size, round by round;")
     print("probability: the largest difference of one from the float32 model's")
+    print("fastest that agrees: " + "; ".join(_fastest(found["rows"])) + " (--backend auto finds it by itself)")
     for note in found["notes"]:
         print(f"note: {shown(note)}")
+
+
+def _fastest(rows: list[dict[str, Any]]) -> list[str]:
+    """Of each batch size, in words."""
+    best: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        size = row["batch_size"]
+        if row["agrees"] and (size not in best or row["images_per_second"] > best[size]["images_per_second"]):
+            best[size] = row
+    return [f"{row['backend']} {row['precision']} at {size} at a time" for size, row in best.items()]

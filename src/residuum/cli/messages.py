@@ -118,6 +118,8 @@ def print_findings(findings: Findings, page: Path) -> None:
             table.add_row(*(Text(cell) for cell in row))
         console.print(table)
     print(f"page  {shown(page)}")
+    if findings.next is not None:
+        print(f"next  {shown(findings.next[1])}")
 
 
 def _view(view: dict[str, Any], average: str | None) -> str:
@@ -139,21 +141,24 @@ def _view(view: dict[str, Any], average: str | None) -> str:
 
 def print_predictions(answers: list[dict[str, Any]]) -> None:
     """One line for each picture, and what makes its answer doubtful."""
-    from residuum.evaluation.unlike import STRANGE  # numpy, which the other commands that print can do without
+    from residuum.evaluation.unlike import is_strange  # numpy, which the other commands that print can do without
 
     for answer in answers:
         ranked = ", ".join(f"{shown(p['class'])} {100 * p['probability']:.1f}%" for p in answer["predictions"])
-        strange = "  (unlike the training pictures)" if (answer.get("unlike") or 0.0) >= STRANGE else ""
+        strange = "  (unlike the training pictures)" if is_strange(answer.get("unlike")) else ""
         unsure = "  (unsure: below --reject-below)" if answer.get("rejected") else ""
         print(f"{shown(answer['image'])}: {ranked}{unsure}{strange}")
 
 
 def print_explanation(found: dict[str, Any]) -> None:
     """Each picture with its classes and overlays, what the maps are worth, and where the page is."""
+    from residuum.evaluation.unlike import is_strange
+
     for number, picture in enumerate(found["pictures"], start=1):
         ranked = ", ".join(f"{shown(p['class'])} {100 * p['probability']:.1f}%" for p in picture["predictions"][:3])
         true = "" if picture["true"] is None else f" (in truth {shown(picture['true'])})"
-        print(f"{shown(picture['image']) or number}{true}: {ranked}")
+        strange = "  (unlike the training pictures)" if is_strange(picture["unlike"]) else ""
+        print(f"{shown(picture['image']) or number}{true}: {ranked}{strange}")
         for look in picture["looks"]:
             print(f"  {shown(look['class'])}: {shown(look['overlay'])}")
     print(found["sanity"]["sentence"])

@@ -20,6 +20,8 @@ class Axes:
 
     depth: int | None = None
     "Weighted layers, for families of equally deep stages (6n+2 for CIFAR nets)."
+    width: float | None = None
+    "Times the channels of stem and stages: 0.5 halves them."
     output_stride: int | None = None
     "How many times smaller the last map is: 8 or 16 replace later strides by dilation."
     shortcut: Shortcut | None = None

@@ -21,6 +21,7 @@ def serve(
     data: str | None = None,
     token_file: Path | None = None,
     device: str = "auto",
+    backend: str | None = None,
     json: Json = False,
 ) -> None:
     """Answer over HTTP, with a page to try pictures on; Ctrl-C or SIGTERM ends it when all requests are answered.
@@ -32,6 +33,7 @@ def serve(
         data: Training pictures to show the nearest ones of, as for `train`.
         token_file: A file with the token that requests must bring; else RESIDUUM_TOKEN in the environment.
         device: auto, cpu, cuda, ...
+        backend: torch, onnx, openvino, or auto, the fastest that agrees; else torch in float32 (docs/deploy.md).
     """
     from residuum.errors import UserError
 
@@ -55,6 +57,7 @@ def serve(
             print("no token is set: whoever reaches this address can use the models (--token-file)", file=sys.stderr)
 
     try:
-        run(models, host=host, port=port, data=data, token=token, device=device, started=started)
+        run(models, host=host, port=port, data=data, token=token, device=device, backend=backend,
+            started=started)  # fmt: skip
     except RuntimeError:
         raise SystemExit(1) from None  # said where it happened

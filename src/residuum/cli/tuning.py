@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from residuum.cli.base import Json, app, print_json
+from residuum.errors import UserError
 
 
 @app.command
@@ -20,7 +18,8 @@ def tune(
     sampler: str = "tpe",
     seeds: int = 1,
     out: Path | None = None,
-    val: Annotated[float | None, Parameter()] = None,
+    val: float | None = None,
+    exclude: Path | None = None,
     json: Json = False,
 ) -> None:
     """Search for the best network and recipe on your pictures, or compare networks; the same command goes on.
@@ -33,6 +32,7 @@ def tune(
         seeds: Runs of each of --models.
         out: The folder for the page and the trials; by default tuning/DATA.
         val: Pictures (or share, below 1) held out.
+        exclude: A list of files to leave out, as `residuum check --exclude-list` writes it.
     """
     from residuum.cli.messages import print_findings
     from residuum.training.stop import Stopped
@@ -40,7 +40,11 @@ def tune(
 
     try:
         names = [name.strip() for name in models.split(",") if name.strip()] if models is not None else []
-        findings = search(data, budget=budget, models=names, sampler=sampler, seeds=seeds, out=out, val=val)
+        if models is not None and not names:
+            raise UserError("--models names no network: give some of `residuum models`, or leave it out for a search")
+        findings = search(
+            data, budget=budget, models=names, sampler=sampler, seeds=seeds, out=out, val=val, exclude=exclude
+        )
     except Stopped as stop:
         print("residuum: stopped; the same command goes on where this one was", file=sys.stderr)
         raise SystemExit(128 + stop.signal_number) from None

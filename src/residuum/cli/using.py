@@ -28,6 +28,7 @@ def evaluate(
     split: str | None = None,
     reject_below: float | None = None,
     robustness: Annotated[bool, Flag] = False,
+    out: Path | None = None,
     batch_size: int = 64,
     workers: int | None = None,
     device: str = "auto",
@@ -49,6 +50,7 @@ def evaluate(
         split: train, val, test or all; by default test, else the part held out in training, else every picture.
         reject_below: Leave pictures below this probability to a person: the error on the others, and how many they are.
         robustness: Also the errors under corruptions, rotations, JPEG compression and attacks (docs/trust.md).
+        out: A page (.html) with all of it, the worst mistakes as pictures, and the error over the share answered.
         batch_size: Views at a time; changes no result.
         workers: Threads that decode large pictures.
         device: auto, cpu, cuda, ...
@@ -58,6 +60,7 @@ def evaluate(
     from residuum.api import evaluate as run_evaluation
     from residuum.api import robustness as stress
     from residuum.cli.messages import print_evaluation, print_groups, print_rejection, print_robustness
+    from residuum.comparison import check_name
     from residuum.evaluation.rejection import check_threshold, reject
 
     if robustness and (protocol != "center" or ensemble or resize is not None or crop is not None):
@@ -69,16 +72,18 @@ def evaluate(
         raise UserError("--robustness needs torch's gradients; leave --backend out")
     if reject_below is not None:
         check_threshold(reject_below)
+    if out is not None:
+        check_name(out)
+    stressed = stress(model, data, split=split, device=device, allow_bad=allow_bad) if robustness else []
     evaluation = run_evaluation(
         model, data, protocol=protocol, resize=resize, crop=None if crop is None else _crop(crop), sides=sides,
         average=average, ensemble=ensemble or (), split=split, batch_size=batch_size, workers=workers, device=device,
-        backend=backend, allow_bad=allow_bad,
+        backend=backend, allow_bad=allow_bad, out=out, stressed=stressed,
     )  # fmt: skip
     summary = evaluation.summary()
     if reject_below is not None:
         summary["rejection"] = reject(evaluation, reject_below).to_dict()
     if robustness:
-        stressed = stress(model, data, split=split, device=device, allow_bad=allow_bad)
         summary["robustness"] = [each.to_dict() for each in stressed]
     if json:
         print_json(summary)
@@ -90,6 +95,8 @@ def evaluate(
         print_rejection(summary["rejection"], summary["images"])
     if "robustness" in summary:
         print_robustness(summary["robustness"])
+    if out is not None:
+        print(f"page  {shown(out)}")
 
 
 def _crop(text: str) -> tuple[int, int]:

@@ -20,9 +20,9 @@ def random_box(height: int, width: int, size: tuple[int, int], augment: Augment,
     1).
 
     With `augment.area`: a share of the area and an aspect ratio, log-uniform in 3/4..4/3 times that of `size`, in whole
-    pixels; where such a box does not fit, it is shrunk until it does. With `augment.shorter_side`: the picture is thought
-    resized so that its shorter side is an integer of the range, each equally likely, and a window of `size` cut from its
-    whole pixels, every position equally likely; the box is that window in pixels of the picture.
+    pixels; where such a box does not fit, it is shrunk until it does. With `augment.shorter_side`: the picture is
+    thought resized so that its shorter side is an integer of the range, each equally likely, and a window of `size` cut
+    from its whole pixels, every position equally likely; the box is that window in pixels of the picture.
     """
     if augment.area is not None:
         low, high = augment.area

@@ -18,13 +18,14 @@ import numpy as np
 from residuum.data.archives import Arrays
 from residuum.data.folders import Listing
 from residuum.data.imagenet import Listed
+from residuum.data.shards.listing import Shards
 from residuum.errors import UserError, one_line, shown
 from residuum.files import write_atomic
 
-Found = TypeVar("Found", bound=Listing | Listed | Arrays)
+Found = TypeVar("Found", bound=Listing | Listed | Shards | Arrays)
 
 HEAD = "# residuum check: files to leave out"
-_ROWS = ("names", "paths", "labels", "splits", "groups", "lengths", "pixels")
+_ROWS = ("names", "paths", "labels", "splits", "groups", "lengths", "pixels", "shard_of", "offsets", "sizes")
 """The fields that have a value for every picture."""
 
 

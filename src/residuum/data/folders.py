@@ -8,7 +8,7 @@ files without a picture's suffix are left out and counted.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,14 +38,17 @@ class Listing:
 
 @dataclass
 class _Walk:
-    """Files found so far, and what was passed over."""
+    """Files found so far, and what was passed over; `loose` pictures lie outside of the class folders."""
 
     rows: list[tuple[str, Path, str, str]] = field(default_factory=list)
+    loose: int = 0
     others: int = 0
     loops: int = 0
 
     def notes(self) -> list[str]:
         notes = []
+        if self.loose:
+            notes.append(f"{self.loose} picture{'s' * (self.loose != 1)} outside of the class folders were ignored")
         if self.others:
             notes.append(f"{self.others} files without a picture's suffix, or hidden, were ignored")
         if self.loops:
@@ -65,6 +68,7 @@ def list_folder(root: Path) -> Listing:
     above = (_identity(root),)
     top = _contents(root, above, walk)
     parts = _split_folders(top, above)
+    walk.loose = len(top.files)
     classes: set[str] = set()
     notes: list[str] = []
     if parts:
@@ -73,17 +77,23 @@ def list_folder(root: Path) -> Listing:
             notes.append(f"folders beside {', '.join(sorted(parts))} were ignored: {', '.join(ignored)}")
         for split, folder in parts.items():
             inside = (*above, _identity(folder))
-            for name, path in _contents(folder, inside, walk).folders.items():
+            contents = _contents(folder, inside, walk)
+            walk.loose += len(contents.files)
+            for name, path in contents.folders.items():
                 classes.add(name)
                 _collect(path, f"{folder.name}/{name}", name, split, inside, walk)
     else:
         for name, path in top.folders.items():
             classes.add(name)
             _collect(path, name, name, "", above, walk)
+        if called := parts_as_classes(top.folders):
+            listed = ", ".join(map(shown, called))
+            notes.append(
+                f"{listed}: taken for {'a class' if len(called) == 1 else 'classes'}, since pictures lie in "
+                f"{'it' if len(called) == 1 else 'them'} directly; a part holds class folders"
+            )
     if not walk.rows:
         raise UserError(_nothing(root, top, walk))
-    if top.files:
-        notes.append(f"{len(top.files)} pictures outside of the class folders were ignored")
     rows = sorted(walk.rows, key=lambda row: os.fsencode(row[0]))
     names, paths, labels, splits = zip(*rows, strict=True)
     return Listing(paths, names, labels, splits, sorted(classes, key=os.fsencode), None, (*notes, *walk.notes()))
@@ -108,13 +118,26 @@ def _split_folders(top: _Contents, above: tuple[tuple[int, int], ...]) -> dict[s
         if split is None:
             continue
         inside = _contents(path, (*above, _identity(path)), _Walk())
-        if inside.files or not inside.folders:
+        if not inside.folders or (inside.files and len(inside.files) >= _pictures_below(inside, path, above)):
             continue
         if split in found:
             raise UserError(f"{shown(found[split])} and {shown(path)} are both the {split} part; keep one of them")
         found[split] = path
     # Without train/, a folder named test beside others is just a class.
     return found if "train" in found or len(found) == len(top.folders) else {}
+
+
+def _pictures_below(contents: _Contents, folder: Path, above: tuple[tuple[int, int], ...]) -> int:
+    """How many pictures lie in the folders of a folder."""
+    walk, inside = _Walk(), (*above, _identity(folder))
+    for name, path in contents.folders.items():
+        _collect(path, name, name, "", inside, walk)
+    return len(walk.rows)
+
+
+def parts_as_classes(classes: Iterable[str]) -> list[str]:
+    """The classes that are called as parts are: perhaps they were meant to be parts."""
+    return sorted(name for name in classes if name.lower() in SPLITS)
 
 
 def _collect(folder: Path, name: str, label: str, split: str, above: tuple[tuple[int, int], ...], walk: _Walk) -> None:

@@ -25,8 +25,8 @@ _ALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 class Frame:
     """What an ordinary JPEG says of itself.
 
-    Its sides, 1 or 3 components, EXIF orientation 1 to 8, where its frame header stands, and whether rows come one after
-    the other (not so in progressive files).
+    Its sides, 1 or 3 components, EXIF orientation 1 to 8, where its frame header stands, and whether rows come one
+    after the other (not so in progressive files).
     """
 
     height: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from residuum.data.manifest import Manifest
-from residuum.data.random import permutation
+from residuum.data.sampling import sample
 from residuum.errors import UserError
 
 SAMPLE = 5_000
@@ -35,9 +35,7 @@ def oddest(manifest: Manifest, count: int) -> list[tuple[int, str]]:
 
     The score is the largest of the picture's `deviations`. Files that have gone in the meantime are skipped.
     """
-    indices = np.arange(len(manifest))
-    if len(indices) > SAMPLE:
-        indices = np.sort(permutation(0, 0, len(indices))[:SAMPLE])
+    indices = sample(manifest, np.arange(len(manifest)), SAMPLE)
     channels = 1 if manifest.pictures.grey else 3
     found: dict[int, np.ndarray] = {}
     for index in indices.tolist():

@@ -9,6 +9,7 @@ from typing import Any
 
 from residuum.data.exclusion import read_exclude_list
 from residuum.data.manifest import Manifest
+from residuum.data.shards.pattern import absolute_pattern
 from residuum.data.sources import open_data
 from residuum.errors import shown
 from residuum.progress import Reporter
@@ -66,6 +67,8 @@ def absolute(argument: str) -> str:
     if os.path.exists(argument):
         return os.path.abspath(argument)
     name, colon, path = argument.partition(":")
+    if name == "shards" and path:
+        return f"shards:{absolute_pattern(path)}"
     return f"{name}:{os.path.abspath(path)}" if colon and os.path.exists(path) else argument
 
 

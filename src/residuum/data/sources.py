@@ -6,6 +6,7 @@ cifar10:PATH    the official archive, python or binary, extracted or .tar.gz
 cifar100:PATH   likewise, with the fine labels
 mnist:PATH      a folder of IDX files, gzipped or not
 imagenet:PATH   the official folders of ILSVRC 2012, listed and not read
+shards:PATTERN  WebDataset tars, from files or pipes, listed and not read (the patterns: shards/pattern.py)
 digits          scikit-learn's handwritten digits
 """
 
@@ -26,14 +27,18 @@ from residuum.data.embedded import read_digits
 from residuum.data.exclusion import without
 from residuum.data.folders import Listing, list_folder
 from residuum.data.imagenet import HELD_OUT, Listed, list_imagenet
-from residuum.data.manifest import PARTS, Manifest, digest_of
+from residuum.data.manifest import Manifest, digest_of
 from residuum.data.mnist import read_mnist
+from residuum.data.parts import given_and_cut
 from residuum.data.pictures import ArrayPictures, ListedPictures
-from residuum.data.scan import Progress, scan
-from residuum.data.splits import DEFAULT_FRACTION, cut, validation_count
+from residuum.data.scan import Progress, refuse_too_many, scan
+from residuum.data.shards.index import INDEX, LISTING
+from residuum.data.shards.listing import Shards, list_shards
+from residuum.data.shards.reading import ShardPictures
+from residuum.data.splits import DEFAULT_FRACTION
 from residuum.errors import UserError, nearest, shown
 
-_FORMS = ("csv:FILE", "cifar10:PATH", "cifar100:PATH", "mnist:PATH", "imagenet:PATH", "digits")
+_FORMS = ("csv:FILE", "cifar10:PATH", "cifar100:PATH", "mnist:PATH", "imagenet:PATH", "shards:PATTERN", "digits")
 
 
 def open_data(
@@ -64,14 +69,18 @@ def open_data(
         manifest = _from_listing(argument, found, val, allow_bad, progress)
     elif isinstance(found, Listed):
         manifest = _from_listed(argument, found, val, allow_bad)
+    elif isinstance(found, Shards):
+        manifest = _from_shards(argument, found, val, allow_bad, bool(left_out))
     else:
         manifest = _from_arrays(argument, found, val, default)
     return replace(manifest, excluded=(*left_out, *manifest.excluded), listed_out=left_out)
 
 
-def list_data(argument: str, progress: Progress | None = None) -> tuple[Listing | Listed | Arrays, float]:
+def list_data(argument: str, progress: Progress | None = None) -> tuple[Listing | Listed | Shards | Arrays, float]:
     """What `argument` names, before any file of a picture is read, and the share that is held out by default."""
     if os.path.isdir(argument):
+        if all(os.path.isfile(os.path.join(argument, name)) for name in (INDEX, LISTING)):
+            raise UserError(f"{shown(argument)} holds shards; write shards:{shown(argument)}")
         return list_folder(Path(argument)), DEFAULT_FRACTION
     if os.path.exists(argument):
         hint = f"; for a table of pictures give csv:{shown(argument)}" if argument.lower().endswith(".csv") else ""
@@ -88,6 +97,8 @@ def list_data(argument: str, progress: Progress | None = None) -> tuple[Listing 
         return list_csv(Path(path)), DEFAULT_FRACTION
     if colon and path and name == "imagenet":
         return list_imagenet(Path(path), progress), HELD_OUT
+    if colon and path and name == "shards":
+        return list_shards(path, progress), DEFAULT_FRACTION
     if colon and path and name in archives:
         read, default = archives[name]
         return read(Path(path)), default
@@ -132,14 +143,10 @@ def _from_listing(
     _refuse_one_class(argument, classes)
 
     index = {c: i for i, c in enumerate(classes)}
-    groups, group_names = None, np.array([], object)
-    if listing.groups is not None:
-        kept_groups = [listing.groups[i] for i in pick]
-        group_names, numbers = np.unique(np.array([os.fsencode(g) for g in kept_groups], object), return_inverse=True)
-        groups = numbers.astype(np.int64)
+    groups, group_names = _groups(None if listing.groups is None else [listing.groups[i] for i in pick])
     names = [listing.names[i] for i in pick]
     targets = np.array([index[label] for label in labels], np.int64)
-    parts, more = _parts(names, targets, splits, classes, groups, val, DEFAULT_FRACTION)
+    parts, more = given_and_cut(names, targets, splits, classes, groups, val, DEFAULT_FRACTION)
     return Manifest(
         argument=argument,
         names=tuple(names),
@@ -150,15 +157,23 @@ def _from_listing(
         digest=digest_of(classes, names, targets, splits, result.contents),
         excluded=result.excluded,
         groups=groups,
-        group_names=tuple(os.fsdecode(name) for name in group_names),
+        group_names=group_names,
         notes=(*notes, *more),
     )
+
+
+def _groups(named: Sequence[str] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The number of each picture's group, int64 (n,), and the groups' names, sorted bytewise."""
+    if named is None:
+        return None, ()
+    names, numbers = np.unique(np.array([os.fsencode(group) for group in named], object), return_inverse=True)
+    return numbers.astype(np.int64), tuple(os.fsdecode(name) for name in names)
 
 
 def _from_arrays(argument: str, arrays: Arrays, val: float | None, default: float = DEFAULT_FRACTION) -> Manifest:
     _refuse_one_class(argument, arrays.classes)
     contents = [hashlib.sha256(picture.tobytes()).digest() for picture in arrays.pixels]
-    parts, more = _parts(arrays.names, arrays.labels, arrays.splits, arrays.classes, None, val, default)
+    parts, more = given_and_cut(arrays.names, arrays.labels, arrays.splits, arrays.classes, None, val, default)
     return Manifest(
         argument=argument,
         names=tuple(arrays.names),
@@ -178,7 +193,7 @@ def _from_listed(argument: str, listed: Listed, val: float | None, allow_bad: bo
     if allow_bad:
         notes.append("imagenet: files are read when they are used, so --allow-bad leaves none of them out")
     lengths = [int(length).to_bytes(8, "little") for length in listed.lengths]
-    parts, more = _parts(listed.names, listed.labels, listed.splits, listed.classes, None, val, HELD_OUT)
+    parts, more = given_and_cut(listed.names, listed.labels, listed.splits, listed.classes, None, val, HELD_OUT)
     return Manifest(
         argument=argument,
         names=tuple(listed.names),
@@ -192,50 +207,37 @@ def _from_listed(argument: str, listed: Listed, val: float | None, allow_bad: bo
     )
 
 
+def _from_shards(argument: str, found: Shards, val: float | None, allow_bad: bool, fewer: bool) -> Manifest:
+    """`fewer`: some of the pictures were asked to be left out."""
+    refuse_too_many(found.excluded, len(found.names) + len(found.excluded), allow_bad)
+    _refuse_one_class(argument, found.classes)
+    groups, group_names = _groups(found.groups)
+    parts, more = given_and_cut(found.names, found.labels, found.splits, found.classes, groups, val, DEFAULT_FRACTION)
+    if "val" in parts and "val" not in found.splits and any(shard.place.piped for shard in found.shards):
+        more.append(
+            "validation pictures lie in all shards, so each validation opens all pipes; residuum shard parts them"
+        )
+    digest = found.digest
+    if digest is None or fewer:
+        lengths = [int(length).to_bytes(8, "little") for length in found.lengths]
+        digest = digest_of(found.classes, found.names, found.labels, found.splits, lengths)
+    return Manifest(
+        argument=argument,
+        names=tuple(found.names),
+        labels=found.labels,
+        classes=tuple(found.classes),
+        parts=parts,
+        pictures=ShardPictures(found),
+        digest=digest,
+        excluded=tuple(found.excluded),
+        groups=groups,
+        group_names=group_names,
+        notes=(*found.notes, *more),
+        chiral=found.chiral,
+    )
+
+
 def _refuse_one_class(argument: str, classes: Sequence[str]) -> None:
     if len(classes) < 2:
         only = f"only one class, {shown(classes[0])}" if classes else "no class"
         raise UserError(f"{shown(argument)} has {only}; a classifier needs at least two")
-
-
-def _parts(
-    names: Sequence[str],
-    labels: np.ndarray,
-    splits: Sequence[str],
-    classes: Sequence[str],
-    groups: np.ndarray | None,
-    val: float | None,
-    default: float,
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The parts, given ones and a validation part cut from training where `val` asks for it, and notes on
-    them."""
-    given = np.array([split or "train" for split in splits])
-    parts = {part: np.flatnonzero(given == part) for part in PARTS}
-    notes: list[str] = []
-    if len(parts["val"]) and val is not None:
-        notes.append(f"the {len(parts['val'])} pictures of the given validation part joined the training part")
-        parts["train"] = np.flatnonzero((given == "train") | (given == "val"))
-        parts["val"] = parts["val"][:0]
-    if len(parts["train"]) and not len(parts["val"]):
-        count = validation_count(val, len(parts["train"]), default)
-        if count:
-            parts["train"], parts["val"] = cut(names, labels, parts["train"], count, groups)
-            notes += _single_notes(labels, parts, classes)
-            if not len(parts["val"]):
-                notes.append("no validation part could be cut without taking a class's last training picture or group")
-            elif val is not None and val >= 1 and len(parts["val"]) != count:
-                notes.append(
-                    f"the validation part has {len(parts['val'])} pictures instead of {count}, "
-                    "because of single pictures or groups"
-                )
-    return {part: indices for part, indices in parts.items() if len(indices)}, notes
-
-
-def _single_notes(labels: np.ndarray, parts: dict[str, np.ndarray], classes: Sequence[str]) -> list[str]:
-    absent = np.setdiff1d(labels[parts["train"]], labels[parts["val"]])
-    counts = np.bincount(labels[parts["train"]], minlength=len(classes))
-    single = [shown(classes[c]) for c in absent if counts[c] == 1]
-    if not single:
-        return []
-    which = ", ".join(single[:3]) + (", ..." if len(single) > 3 else "")
-    return [f"{len(single)} classes have one training picture, so none in validation: {which}"]

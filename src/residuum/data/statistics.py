@@ -11,7 +11,7 @@ import numpy as np
 from residuum.data.manifest import Manifest
 from residuum.data.parallel import ordered
 from residuum.data.preprocessing import Preprocessing, resized_crop, view
-from residuum.data.random import permutation
+from residuum.data.sampling import sample
 from residuum.data.scan import Progress
 
 SAMPLE = 10_000
@@ -93,9 +93,7 @@ def _pictures(
     progress: Progress | None = None,
 ) -> Iterator[np.ndarray]:
     """The part's pictures, or `most` of them, changed."""
-    indices = manifest.part(part)
-    if len(indices) > most:
-        indices = np.sort(indices[permutation(0, 0, len(indices))[:most]])
+    indices = sample(manifest, manifest.part(part), most)
 
     def one(index: int) -> np.ndarray:
         return change(manifest.pictures.read(int(index), channels))

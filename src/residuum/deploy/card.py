@@ -11,7 +11,7 @@ from typing import Any
 
 from residuum import __version__
 from residuum.deploy.check import Agreement
-from residuum.deploy.graph import Graph
+from residuum.deploy.graph import Graph, energies_of
 from residuum.deploy.pictures import short
 from residuum.deploy.snippets import snippet
 from residuum.errors import shown
@@ -32,7 +32,7 @@ def model_card(
         f"# {plain(out.name)}",
         _what(model, to),
         "## Use",
-        f"```python\n{snippet(to, graph, out.name)}```",
+        f"```python\n{snippet(to, graph, out.name, unlike=energies_of(model) is not None)}```",
         "## Input and output",
         _interface(model, graph),
         "## Classes",
@@ -137,8 +137,14 @@ def _training(training: dict[str, Any]) -> str:
 
 
 def _limits(model: Model, to: str, real: bool) -> list[str]:
+    warns = "nothing in it says that none of them fits"
+    if energies_of(model) is not None:
+        warns = (
+            "the energy of its logits, beside those of held-out pictures, warns of some pictures unlike those it was "
+            "trained on, not of all"
+        )
     lines = [
-        "It answers with one of its classes whatever it is shown; nothing in it says that none of them fits.",
+        f"It answers with one of its classes whatever it is shown; {warns}.",
         "What lies outside the centre of a picture is not seen.",
     ]
     if model.artifact.results:

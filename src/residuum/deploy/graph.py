@@ -107,10 +107,16 @@ def described(model: Model, graph: Graph) -> str:
         "input": graph.facts,
         "outputs": OUTPUTS,
         "temperature": model.temperature,
+        "energies": energies_of(model),
         "source_sha256": model.artifact.sha256,
         "written_by": f"residuum {__version__}",
     }
     return json.dumps(values)
+
+
+def energies_of(model: Model) -> list[float] | None:
+    """Quantiles of the energies of held-out pictures (evaluation/unlike.py), as the model file has them."""
+    return (model.artifact.calibration or {}).get("energies")
 
 
 def traced(graph: Graph) -> torch.export.ExportedProgram:

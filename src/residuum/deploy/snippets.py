@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from residuum.deploy.graph import Graph
+from residuum.evaluation.unlike import STRANGE
 
 _READ = """import json
 
@@ -28,6 +29,13 @@ pixels = pixels.reshape(1, height, width, view["channels"])
 {run}
 best = int(probabilities[0].argmax())
 print(facts["classes"][best], float(probabilities[0, best]))
+"""
+
+_UNLIKE = """
+energy = -np.logaddexp.reduce(np.asarray(logits[0], np.float64))
+unlike = np.searchsorted(facts["energies"], energy) / len(facts["energies"])
+if unlike >= {strange}:
+    print("unlike the training pictures: a person should look")
 """
 
 _LOAD = {
@@ -61,11 +69,12 @@ _INPUTS = {
 }
 
 
-def snippet(to: str, graph: Graph, file: str) -> str:
-    """A script that classifies picture.jpg with the file beside it."""
+def snippet(to: str, graph: Graph, file: str, *, unlike: bool) -> str:
+    """A script that classifies picture.jpg with the file beside it; with `unlike` it warns of strange pictures too."""
     imports, load, run = _LOAD[to.removeprefix("int8-")]
     mode = "L" if graph.channels == 1 else "RGB"
     named = {"file": json.dumps(file), "input": graph.input}
-    return _READ.format(
+    script = _READ.format(
         imports=imports, load=load.format(**named), mode=mode, inputs=_INPUTS[graph.input], run=run.format(**named)
     )
+    return script + _UNLIKE.format(strange=STRANGE) if unlike else script

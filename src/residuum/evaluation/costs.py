@@ -11,12 +11,13 @@ import numpy as np
 from residuum.errors import UserError, nearest, shown
 
 
-def read_costs(path: Path, classes: tuple[str, ...]) -> np.ndarray:
+def read_costs(path: str | Path, classes: tuple[str, ...]) -> np.ndarray:
     """The price of taking class i for class j, float64 (K, K) in the order of `classes`.
 
     The first line of the file names the classes that are said, the first cell of each other line the true one. Raises
     UserError, in one sentence, where it is not a square table of finite numbers, none negative, over all classes.
     """
+    path = Path(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]

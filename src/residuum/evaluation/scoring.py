@@ -118,13 +118,21 @@ def _mean(logits: Tensor, average: Average | None, temperature: float) -> Tensor
 
 
 def _groups(manifest: Manifest, indices: np.ndarray, protocol: Protocol, sized: Sized) -> list[_Group]:
-    """Passes and sizes in order, pictures of one size together, each size tried on the plan."""
-    view, sizes = protocol.view, manifest.pictures.sizes[indices]
+    """Passes and sizes in order, pictures of one size together, each size tried on the plan.
+
+    The pictures' own sizes, which may have to be read from their headers, are asked for only where they matter.
+    """
+    view = protocol.view
     found = []
     for side in passes(view):
         if side is None:
             _refuse_other_shapes(manifest, indices, protocol)
-        distinct, which = np.unique(seen_sizes(view, side, sizes), axis=0, return_inverse=True)
+        if view.size is not None:
+            distinct, which = np.array([view.size])[: len(indices)], np.zeros(len(indices), np.int64)
+        else:
+            assert side is not None
+            seen = seen_sizes(side, manifest.pictures.sizes[indices])
+            distinct, which = np.unique(seen, axis=0, return_inverse=True)
         for number, (height, width) in enumerate(distinct.tolist()):
             group = _Group(side, (height, width), np.flatnonzero(which.reshape(-1) == number))
             name = shown(manifest.names[indices[group.positions[0]]])

@@ -37,3 +37,8 @@ def unlike(logits: np.ndarray, calibration: dict[str, Any] | None) -> np.ndarray
     if not quantiles:
         return None
     return np.searchsorted(np.asarray(quantiles), energies(logits), side="left") / len(quantiles)
+
+
+def is_strange(score: float | None) -> bool:
+    """Whether a person is told; never where there is no score."""
+    return score is not None and score >= STRANGE

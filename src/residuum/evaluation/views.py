@@ -13,11 +13,8 @@ def passes(view: View) -> tuple[int | None, ...]:
     return view.sides or (None,)
 
 
-def seen_sizes(view: View, side: int | None, sizes: np.ndarray) -> np.ndarray:
-    """(n, 2) heights and widths that the network is shown of pictures whose heights and widths are `sizes` (n, 2)."""
-    if view.size is not None:
-        return np.broadcast_to(np.asarray(view.size), sizes.shape)
-    assert side is not None
+def seen_sizes(side: int, sizes: np.ndarray) -> np.ndarray:
+    """(n, 2) heights and widths of whole pictures of `sizes` (n, 2) whose shorter side is resized to `side`."""
     return np.array([resized(height, width, side) for height, width in sizes.tolist()])
 
 

@@ -8,7 +8,7 @@ from residuum.config import Part
 from residuum.plan.attentions import Attention
 from residuum.plan.branches import Branch, ConvPlan
 from residuum.plan.builder import Builder, Place
-from residuum.plan.depth import dilated, layers_of_depth, with_depth
+from residuum.plan.depth import dilated, layers_of_depth, with_depth, with_width
 from residuum.plan.lowering import StemPart, check, make_plan, named_parts, problems
 from residuum.plan.merges import Merge
 from residuum.plan.nodes import (
@@ -35,5 +35,5 @@ __all__ = [
     "Attention", "Block", "Branch", "Builder", "Cascade", "Chain", "Concat", "ConvPlan", "Kind", "Layer", "Leaf",
     "Merge", "NetworkPlan", "Node", "Norm", "Part", "Place", "Scale", "Shortcut", "Shrink", "StemPart", "Transition",
     "check", "children", "dilated", "flatten", "layers_of_depth", "make_plan", "named_parts", "problems", "read_spec",
-    "with_depth",
+    "with_depth", "with_width",
 ]  # fmt: skip

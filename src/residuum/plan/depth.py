@@ -1,4 +1,4 @@
-"""Other members of a family: another depth, or strides replaced by dilation."""
+"""Other members of a family: another depth or width, or strides replaced by dilation."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from dataclasses import replace
 from itertools import accumulate
 from math import prod
 from operator import mul
+from typing import TypeVar
 
 from residuum.errors import UserError
 from residuum.plan.branches import branch_of
 from residuum.plan.lowering import make_plan
 from residuum.plan.nodes import Node, flatten
 from residuum.plan.transitions import InBlock, transition_of
-from residuum.spec import AnySpec, NetworkSpec, Size, Stage, Stem, Written, each
+from residuum.spec import AnySpec, NetworkSpec, Size, Stage, Stem, StemConv, Written, each
+
+Scaled = TypeVar("Scaled", Stage, StemConv)
 
 
 def layers_of_depth(spec: AnySpec) -> int:
@@ -58,6 +61,20 @@ def with_depth(spec: AnySpec, depth: int) -> NetworkSpec:
         nearest = low if rest * 2 <= step or depth < low else low + step
         raise UserError(f"depth {depth} is not {step}n+{fixed}; the nearest is {nearest}")
     return replace(spec, stages=tuple(replace(stage, depth=blocks) for stage in spec.stages))
+
+
+def with_width(spec: AnySpec, factor: float) -> NetworkSpec:
+    """The same network with `factor` times the channels in its stem and in every stage, rounded."""
+    if not isinstance(spec, NetworkSpec) or not isinstance(spec.stem, Stem):
+        raise UserError(f"width {factor:g} cannot be set for this network; choose a residual one")
+    if not 0 < factor <= 100:
+        raise UserError(f"width {factor:g} must be more than 0 and at most 100: it multiplies the channels")
+
+    def scaled(part: Scaled) -> Scaled:
+        return replace(part, width=max(1, round(part.width * factor)))
+
+    stem = replace(spec.stem, convs=tuple(map(scaled, spec.stem.convs)))
+    return replace(spec, stem=stem, stages=tuple(map(scaled, spec.stages)))
 
 
 def dilated(spec: AnySpec, output_stride: int) -> NetworkSpec:

@@ -40,7 +40,7 @@ def write_report(
     text = render("report.html", page)
     path = folder / "report.html"
     make_folder(folder / "plots")
-    for plot in page["plots"].values():
+    for plot in (*page["curves"], *page["trust_plots"].values()):
         write_atomic(folder / "plots" / f"{plot.name}.svg", plot.light)
     write_atomic(path, text)
     return path

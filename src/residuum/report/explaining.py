@@ -13,6 +13,7 @@ from PIL import Image
 from residuum.analysis.explain import Explained, Explanation
 from residuum.analysis.sanity import Sanity
 from residuum.errors import shown
+from residuum.evaluation.unlike import is_strange
 from residuum.files import make_folder, write_atomic
 from residuum.report.mistakes import confusion
 from residuum.report.page import error_sentence
@@ -88,6 +89,7 @@ def summary(explanation: Explanation, folder: Path | None = None) -> dict[str, A
                 "image": explained.image,
                 "true": explained.true,
                 "predictions": explained.predictions,
+                "unlike": explained.unlike,
                 "looks": [
                     {
                         "class": look.of,
@@ -159,6 +161,7 @@ def _contents(explanation: Explanation, model: str, file: str | None) -> dict[st
                 "looks": [(look, embedded(look.overlay, PAGE_SIDE)) for look in explained.looks],
                 "empty": [look.of for look in explained.looks if not look.heat.any()],
                 "predictions": explained.predictions,
+                "strange": is_strange(explained.unlike),
                 "neighbours": [(near, thumbnail(read, near.index) if read else None) for near in explained.neighbours],
             }
             for number, explained in enumerate(explanation.pictures, start=1)

@@ -19,12 +19,14 @@ TILES = 24
 
 @dataclass(frozen=True)
 class Pair:
-    """`count` pictures of class `true`, `share` of all of them, were taken for class `predicted`."""
+    """`count` pictures of class `true`, `share` of all of them, were taken for class `predicted`, which cost so much
+    altogether (None where mistakes have no price)."""
 
     true: str
     predicted: str
     count: int
     share: float
+    cost: float | None
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Confusion:
     matrix: list[tuple[str, list[tuple[int, float]]]] | None
     """Rows of (true class, [(count, share of the row) per predicted class]); None if they are too many."""
     pairs: list[Pair]
-    """The pairs most often confused."""
+    """The pairs most often confused, or whose confusion cost most where mistakes have a price."""
     short: bool
     """Whether the names are short enough to stand upright over the columns."""
 
@@ -60,18 +62,19 @@ class Worst:
 
 
 def confusion(evaluation: Evaluation) -> Confusion:
-    """The confusion of an evaluation, its most frequent pairs first."""
+    """The confusion of an evaluation, its most frequent or costliest pairs first."""
     classes = evaluation.classes
     actual = np.bincount(evaluation.labels, minlength=len(classes))
     wrong = evaluation.predicted != evaluation.labels
     places, counts = np.unique(
         evaluation.labels[wrong] * len(classes) + evaluation.predicted[wrong], return_counts=True
     )
+    priced = None if evaluation.costs is None else evaluation.costs.ravel()[places] * counts
     pairs = []
-    for place in np.argsort(-counts, kind="stable")[:PAIRS]:
+    for place in np.lexsort((-counts, np.zeros(len(counts)) if priced is None else -priced))[:PAIRS]:
         true, predicted = divmod(int(places[place]), len(classes))
-        count = int(counts[place])
-        pairs.append(Pair(classes[true], classes[predicted], count, count / int(actual[true])))
+        count, cost = int(counts[place]), None if priced is None else float(priced[place])
+        pairs.append(Pair(classes[true], classes[predicted], count, count / int(actual[true]), cost))
     return Confusion(
         matrix=_matrix(evaluation) if len(classes) <= LARGEST_MATRIX else None,
         pairs=pairs,

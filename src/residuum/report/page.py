@@ -9,42 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
-from residuum.evaluation.calibration import reliability
 from residuum.evaluation.metrics import Evaluation
 from residuum.report import plots
 from residuum.report.finetuning import finetune_record
-from residuum.report.mistakes import Confusion, confusion, worst
-from residuum.report.pictures import Thumbnail, data_uri, thumbnail
+from residuum.report.judging import judged
+from residuum.report.pictures import Thumbnail, thumbnail
+from residuum.report.plots import Plot, plotted
 from residuum.report.wording import amount, duration, extent, number, percent, rows, section
 
 COLUMNS = (
     *("name", "kind", "in", "out", "kernel", "stride", "padding", "groups"),
     *("output", "parameters", "macs"),
 )
-LONG_TABLE = 40
 OWN_PLACE = ("excluded", "exclude", "classes", "notes")
 """The fields of the data's record that the page shows in other ways than as a row."""
 SPLITS = {"test": "test pictures", "val": "held-out pictures", "train": "training pictures"}
-
-
-@dataclass(frozen=True)
-class Plot:
-    """One plot in both colour schemes, with its sentence."""
-
-    name: str
-    caption: str
-    light: bytes
-    dark: bytes
-
-    @property
-    def light_uri(self) -> Markup:
-        return data_uri(self.light, "image/svg+xml")
-
-    @property
-    def dark_uri(self) -> Markup:
-        return data_uri(self.dark, "image/svg+xml")
 
 
 @dataclass(frozen=True)
@@ -69,10 +49,9 @@ def contents(
 ) -> dict[str, Any]:
     """The template's variables; see `write_report` for the arguments."""
     data, time = section(run, "data"), section(run, "time")
-    summary = evaluation.summary() if evaluation else None
-    results = summary or section(run, "results")
-    matrix: Confusion | None = confusion(evaluation) if evaluation else None
-    return {
+    verdict = judged(evaluation, read)
+    results = verdict["summary"] or section(run, "results")
+    return verdict | {
         "network": totals.get("name") or run.get("name") or "Residual network",
         "data_name": data.get("argument"),
         "status": run.get("status"),
@@ -80,13 +59,8 @@ def contents(
         "protocol": rows(section(results, "protocol")),
         "facts": _facts(results, totals, time),
         "predict": _predict_command(folder),
-        "plots": {plot.name: plot for plot in _plots(history, evaluation)},
-        "summary": summary,
-        "per_class": _per_class(evaluation),
-        "confusion": matrix,
-        "worst": worst(evaluation, read) if evaluation else None,
+        "curves": _curves(history),
         "odd": [OddTile(name, measure, thumbnail(read, index)) for index, name, measure in odd],
-        "confidence": _confidence(evaluation),
         "excluded": [tuple(pair) for pair in data.get("excluded") or []],
         "network_record": _network(totals),
         "layers": [{column: layer.get(column) for column in COLUMNS} for layer in layers],
@@ -139,37 +113,20 @@ def _predict_command(folder: Path) -> str:
     return f"residuum predict {shlex.quote(str(folder / 'model.safetensors'))} picture.jpg"
 
 
-def _plots(history: list[dict[str, Any]], evaluation: Evaluation | None) -> list[Plot]:
+def _curves(history: list[dict[str, Any]]) -> list[Plot]:
     def column(key: str) -> list[plots.Point]:
         return plots.points(history, key)
 
     result = []
     if column("train_loss") or column("val_loss"):
         both = plots.curves("nats", training=column("train_loss"), validation=column("val_loss"))
-        result.append(_plot("loss", "Loss", both))
+        result.append(plotted("loss", "Loss", both))
     if column("val_top1_error"):
         error = plots.curves("wrong (%)", validation=column("val_top1_error"))
-        result.append(_plot("error", "Validation error", error))
+        result.append(plotted("error", "Validation error", error))
     if column("lr"):
-        result.append(_plot("lr", "Learning rate", plots.curves("learning rate", training=column("lr"))))
-    if evaluation:
-        bins = reliability(evaluation.probabilities, evaluation.labels)
-        result.append(_plot("reliability", "Reliability", plots.reliability_diagram(bins)))
+        result.append(plotted("lr", "Learning rate", plots.curves("learning rate", training=column("lr"))))
     return result
-
-
-def _plot(name: str, caption: str, draw: plots.Draw) -> Plot:
-    return Plot(name, caption, light=plots.svg(draw(plots.LIGHT)), dark=plots.svg(draw(plots.DARK)))
-
-
-def _per_class(evaluation: Evaluation | None) -> list[dict[str, Any]]:
-    """In the order of the classes; where they are too many to look through, the lowest recall first."""
-    if evaluation is None:
-        return []
-    table = list(evaluation.per_class)
-    if len(table) > LONG_TABLE:
-        table.sort(key=lambda row: 2.0 if row["recall"] is None else row["recall"])
-    return table
 
 
 def _network(totals: dict[str, Any]) -> list[tuple[str, str]]:
@@ -185,16 +142,6 @@ def _network(totals: dict[str, Any]) -> list[tuple[str, str]]:
         "receptive field": extent(totals["receptive_field"]) if "receptive_field" in totals else None,
     }
     return rows({key: value for key, value in record.items() if value is not None})
-
-
-def _confidence(evaluation: Evaluation | None) -> dict[str, float] | None:
-    """Mean confidence beside the share that is right, both fractions of 1."""
-    if evaluation is None:
-        return None
-    return {
-        "mean": float(evaluation.probabilities.max(axis=1).mean()),
-        "right": evaluation.correct(1) / len(evaluation.names),
-    }
 
 
 def _made(run: dict[str, Any], time: dict[str, Any]) -> list[tuple[str, str]]:

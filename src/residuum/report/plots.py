@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+import numpy as np
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from residuum.evaluation.calibration import Bin
+from residuum.report.pictures import data_uri
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,28 @@ def svg(figure: Figure) -> bytes:
     file = io.BytesIO()
     FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None})
     return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One plot in both colour schemes, with its sentence."""
+
+    name: str
+    caption: str
+    light: bytes
+    dark: bytes
+
+    @property
+    def light_uri(self) -> Markup:
+        return data_uri(self.light, "image/svg+xml")
+
+    @property
+    def dark_uri(self) -> Markup:
+        return data_uri(self.dark, "image/svg+xml")
+
+
+def plotted(name: str, caption: str, draw: Draw) -> Plot:
+    return Plot(name, caption, light=svg(draw(LIGHT)), dark=svg(draw(DARK)))
 
 
 def points(history: Sequence[dict[str, Any]], key: str) -> list[Point]:
@@ -97,6 +122,25 @@ def reliability_diagram(bins: Sequence[Bin]) -> Draw:
         below.set_ylabel("pictures", color=palette.muted, fontsize=9)
         below.set_xlabel("confidence (%)", color=palette.muted, fontsize=9)
         below.set_xlim(0, 100)
+        return figure
+
+    return draw
+
+
+def risk_coverage_curve(coverage: np.ndarray, error: np.ndarray) -> Draw:
+    """Percent wrong over the share of pictures that are answered, the surest first: both (N,), as `risk_coverage`."""
+
+    def draw(palette: Palette) -> Figure:
+        figure = Figure(figsize=(4.4, 4.2), facecolor=palette.paper, layout="constrained")
+        axes = figure.subplots()
+        restrain(axes, palette)
+        axes.step([0, *(100 * coverage)], [error[0], *error], where="pre", color=palette.first, linewidth=1.6)
+        axes.plot([100], error[-1:], color=palette.first, marker="o", markersize=5, clip_on=False)
+        axes.set_xlim(0, 100)
+        axes.set_ylim(0, 1.06 * float(error.max()) or 1)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.set_xlabel("answered (% of the pictures, the surest first)", color=palette.muted, fontsize=9)
+        axes.set_ylabel("wrong (% of those answered)", color=palette.muted, fontsize=9)
         return figure
 
     return draw

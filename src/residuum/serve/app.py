@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import resources
 from typing import Annotated, Any
 
@@ -46,7 +48,7 @@ _BODY: dict[str, Any] = {
 
 def create_app(service: Service, *, token: str | None = None, loopback: bool = True) -> Guard:
     """The ASGI application; `service` must be running when it is asked."""
-    app = FastAPI(title="Residuum", version=__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title="Residuum", version=__version__, docs_url=None, redoc_url=None, redirect_slashes=False)
     _add_work(app, service, ERRORS if token else {code: text for code, text in ERRORS.items() if code != 401})
     _add_state(app, service)
     _add_pages(app)
@@ -74,12 +76,8 @@ def _add_work(app: FastAPI, service: Service, errors: dict[int | str, dict[str, 
         cannot be read have "error" in place of "predictions".
         """
         place = service.model(model)
-        body = await service.uploads.read(_headers(request), request.receive)
-        try:
-            answers = await service.predict(place, top, request.headers.get("content-type", ""), body)
-        finally:
-            service.uploads.release(body)
-        return _json(answers)  # type: ignore[return-value]
+        async with _upload(request, service) as (kind, body):
+            return _json(await service.predict(place, top, kind, body))  # type: ignore[return-value]
 
     @app.post("/v1/explain", responses=errors, openapi_extra=_BODY, tags=["models"])
     async def explain(
@@ -89,18 +87,24 @@ def _add_work(app: FastAPI, service: Service, errors: dict[int | str, dict[str, 
     ) -> dict[str, Any]:
         """Where the model looked: the Grad-CAM overlay of one picture, and the training pictures nearest to it."""
         place = service.model(model)
-        body = await service.uploads.read(_headers(request), request.receive)
-        try:
-            answer = await service.explain(place, for_class, request.headers.get("content-type", ""), body)
-        finally:
-            service.uploads.release(body)
-        return _json(answer)  # type: ignore[return-value]
+        async with _upload(request, service) as (kind, body):
+            return _json(await service.explain(place, for_class, kind, body))  # type: ignore[return-value]
 
     @app.get("/v1/model", tags=["models"])
     async def model(model: ModelName = None) -> dict[str, Any]:
         """What a model is: spec, classes, preprocessing, results with their protocol, hash; and the names of all."""
         found = service.models[service.model(model)]
         return _json({"models": [each["name"] for each in service.models], **found})  # type: ignore[return-value]
+
+
+@asynccontextmanager
+async def _upload(request: Request, service: Service) -> AsyncIterator[tuple[str, bytes]]:
+    """The Content-Type and body of a request; the body counts as in memory until the end."""
+    body = await service.uploads.read(dict(request.headers), request.receive)  # Starlette's names are lower case
+    try:
+        yield request.headers.get("content-type", ""), body
+    finally:
+        service.uploads.release(body)
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
@@ -167,10 +171,6 @@ def _add_refusals(app: FastAPI) -> None:
         first = error.errors()[0]
         sentence = f"the parameter {shown(first['loc'][-1])} is wrong: {one_line(first['msg'])}"
         return Response(Refused(0, sentence).body(), 422, media_type="application/json")
-
-
-def _headers(request: Request) -> dict[str, str]:
-    return {name.lower(): value for name, value in request.headers.items()}
 
 
 def _json(value: Any) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,11 @@ from PIL import Image
 
 from residuum.config import to_dict
 from residuum.data.manifest import Manifest
-from residuum.data.opening import open_for
 from residuum.data.synsets import places
-from residuum.errors import UserError, shown
+from residuum.errors import UserError, nearest, shown
+from residuum.evaluation.runtime import Runtime
 from residuum.inference import Model, load
+from residuum.judging import part_of
 from residuum.progress import Reporter
 from residuum.serve.frames import Channel, arrays_of
 
@@ -29,13 +31,16 @@ SMALL_SIDE = 256
 class Served:
     """One model under the name by which it is asked for."""
 
-    def __init__(self, path: Path, name: str, manifest: Manifest | None, device: str, reporter: Reporter) -> None:
-        self.name, self.manifest = name, manifest
-        self.model = load(path, device)
+    def __init__(
+        self, model: Model, name: str, manifest: Manifest | None, runtime: Runtime | None, reporter: Reporter
+    ) -> None:
+        self.model, self.name, self.manifest, self.runtime = model, name, manifest, runtime
         view = self.model.artifact.preprocessing
         # decoders send views: a resize to the crop's own size leaves them as they are
         viewed = replace(self.model.artifact, preprocessing=replace(view, resize=max(view.size)))
-        self.of_views = Model(viewed, device)
+        self.of_views = Model(viewed, str(next(model.network.parameters()).device))
+        if runtime is not None:
+            self.of_views = self.of_views.on(runtime)
         self.neighbours = None if manifest is None else self._neighbours(manifest, reporter)
 
     def _neighbours(self, manifest: Manifest, reporter: Reporter) -> Any:
@@ -63,14 +68,17 @@ class Served:
             "results": [_without_paths(result) for result in content.results],
             "calibration": content.calibration,
             "sha256": content.sha256,
+            "backend": "torch" if self.runtime is None else self.runtime.backend,
+            "precision": "float32" if self.runtime is None else self.runtime.precision,
             "neighbours": self.neighbours is not None,
         }
 
     def predict(self, pictures: list[np.ndarray], tops: list[int]) -> list[dict[str, Any]]:
         """What `Model.predict` says of views of pictures."""
         answers = self.of_views.predict(pictures, top=max(tops), batch_size=len(pictures))
+        told = {} if self.runtime is None else {"backend": self.runtime.backend, "precision": self.runtime.precision}
         return [
-            answer | {"predictions": answer["predictions"][:top]}
+            answer | {"predictions": answer["predictions"][:top]} | told
             for answer, top in zip(answers, tops, strict=True)
         ]  # fmt: skip
 
@@ -80,7 +88,8 @@ class Served:
         from residuum.analysis.saliency import grad_cam
 
         if wanted is not None and wanted not in self.model.classes:
-            raise UserError(f"the model {shown(self.name)} has no class {shown(wanted)[:100]}")
+            known = nearest(wanted[:100], self.model.classes)
+            raise UserError(f'the model {shown(self.name)} has no class "{shown(wanted)[:100]}"; {known}')
         said = wanted or self.model.predict(picture, top=1)[0]["predictions"][0]["class"]
         heat = grad_cam(self.model, [picture], [self.model.classes.index(said)])[0]
         return {
@@ -120,13 +129,43 @@ def main() -> None:
 
 
 def start(settings: dict[str, Any]) -> list[Served]:
-    """The models, warm. `settings`: {"models": [[path, name], ...], "data", "device"}."""
-    reporter = Reporter()
-    manifest = open_for(reporter, settings["data"], None, allow_bad=False) if settings["data"] else None
-    found = [Served(Path(path), name, manifest, settings["device"], reporter) for path, name in settings["models"]]
+    """The models, warm. `settings`: {"models": [[path, name], ...], "data", "device", "backend"}."""
+    reporter, data = Reporter(), settings["data"]
+    models = [(load(Path(path), settings["device"]), name) for path, name in settings["models"]]
+    manifests = _training_pictures(models, data, reporter) if data else [None] * len(models)
+    found = [
+        Served(model, name, manifest, _runtime(model, settings["backend"], data, reporter), reporter)
+        for (model, name), manifest in zip(models, manifests, strict=True)
+    ]
     for each in found:
         view = each.model.artifact.preprocessing
         each.predict([np.zeros((*view.size, view.channels), np.uint8)], [1])
+    return found
+
+
+def _runtime(model: Model, backend: str | None, data: str | None, reporter: Reporter) -> Runtime | None:
+    """What computes the answers, chosen on `data`, else on what the model was trained on; None is torch in float32."""
+    if backend is None:
+        return None
+    from residuum.deploy.choice import COMPARED, choose
+    from residuum.deploy.pictures import gather
+
+    return choose(model, backend, gather(model, data, False, reporter, COMPARED).checked, reporter)
+
+
+def _training_pictures(models: list[tuple[Model, str]], data: str, reporter: Reporter) -> list[Manifest]:
+    """The data set for each model, as it was trained on it: what it left out or held out is no neighbour.
+
+    Models that were trained alike share it, so that it is read once.
+    """
+    read: dict[str, Manifest] = {}
+    found = []
+    for model, name in models:
+        facts = model.artifact.training.get("data", {})
+        cut = json.dumps([facts.get(key) for key in ("digest", "val", "fold", "exclude")])
+        if cut not in read:
+            read[cut], _ = part_of([model], [name], data, "train", allow_bad=False, reporter=reporter)
+        found.append(read[cut])
     return found
 
 

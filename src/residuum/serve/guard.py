@@ -60,6 +60,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # as GET; uvicorn, whose scope is another, sends no body
+            scope = {**scope, "method": "GET"}
         began = time.perf_counter()
         exchange = _Exchange(scope, receive, send)
         try:

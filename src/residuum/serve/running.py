@@ -44,8 +44,9 @@ def serve(
     data: str | None = None,
     token: str | None = None,
     device: str = "auto",
+    backend: str | None = None,
     limits: Limits | None = None,
-    started: Callable[[str, list[str]], None],
+    started: Callable[[str, list[str]], None] = lambda address, names: None,
 ) -> None:
     """Serve model files until SIGTERM or SIGINT; requests under way are answered first.
 
@@ -53,7 +54,7 @@ def serve(
     cannot be used, RuntimeError where the engine died on the way.
     """
     limits = limits or Limits()
-    settings = {"models": named(models), "data": data, "device": device}
+    settings = {"models": named(models), "data": data, "device": device, "backend": backend}
     with bound(host, port) as listening:
         loopback = ipaddress.ip_address(listening.getsockname()[0]).is_loopback
         asyncio.run(_serve(settings, listening, token, loopback, limits, started))

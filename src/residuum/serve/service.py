@@ -29,7 +29,7 @@ PATIENT = {"OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE")}
 class Service:
     """Models at work. `async with service.running()`, then `predict` and `explain`.
 
-    settings    what the engine loads: {"models": [[path, name], ...], "data", "device"}
+    settings    what the engine loads: {"models": [[path, name], ...], "data", "device", "backend"}
     on_failure  called when the engine has died, which nothing here mends
     """
 

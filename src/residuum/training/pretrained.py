@@ -86,7 +86,7 @@ def _refuse_differences(file: str, name: str, spec: AnySpec, model: str | None, 
     """What is asked for must be what the file holds: a sentence that names the difference."""
     asked = {axis: value for axis, value in axes.items() if axis not in ("size", "classes")}
     said = [
-        f"--{axis.replace('_', '-')} {value}, and the file's is {_of(spec, axis)}"
+        f"--{axis.replace('_', '-')} {value}, and the file's is {'its own' if axis == 'width' else _of(spec, axis)}"
         for axis, value in asked.items()
         if _of(spec, axis) != value
     ]

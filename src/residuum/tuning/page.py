@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from residuum.comparison.uncertainty import Count, told_apart
 from residuum.data.manifest import Manifest
-from residuum.errors import shown
+from residuum.recipes.fast import FAST
 from residuum.studies.figures import Line, Panel, panels
 from residuum.studies.findings import Figure, Findings, Table, mean_and_spread
 
 if TYPE_CHECKING:
     from residuum.tuning.search import Tried
+    from residuum.tuning.space import Candidate
 
+FEW_EPOCHS = 2
+"""Passes over the training pictures up to which an error says nothing of a network."""
 QUESTION = (
     "Every candidate trains for about the same time and is judged on the same held-out pictures. Those pictures "
     "choose, so the error of the best is optimistic: measure it on pictures that no search has seen."
@@ -47,15 +52,12 @@ def front(tried: Sequence[Tried]) -> list[Tried]:
     return kept
 
 
-def search(tried: Sequence[Tried], manifest: Manifest, budget: str, sampler: str) -> Findings:
-    """The outcome of a search."""
+def search(tried: Sequence[Tried], manifest: Manifest, budget: str, sampler: str, exclude: str | None) -> Findings:
+    """The outcome of a search; `exclude` is the list of files that were left out."""
     best = min((t for t in tried if error_of(t) is not None), key=_rank, default=None)
     answer = "No candidate finished within the budget; give a longer one."
     if best is not None:
-        images = best.record["results"]["val"]["images"] if best.record else 0
-        answer = (
-            f"Best of {len(tried)}: {best.candidate.text}, {error_of(best):.2f}% of {images} held-out pictures wrong."
-        )
+        answer = f"Best of {len(tried)}: {best.candidate.text}, {_sureness(best, tried)}"
     columns = (
         "candidate",
         "#error (%)",
@@ -78,13 +80,13 @@ def search(tried: Sequence[Tried], manifest: Manifest, budget: str, sampler: str
         ),
         figures=_figures(tried),
         protocol=(*_protocol(manifest, budget), ("sampler", sampler)),
-        notes=(_command(best, manifest),) if best is not None else (),
+        next=None if best is None else ("To train the best for longer", _command(best.candidate, manifest, exclude)),
         records=tuple(t.record for t in tried if t.record is not None),
     )
 
 
-def comparison(tried: Sequence[Tried], manifest: Manifest, budget: str, seeds: int) -> Findings:
-    """Named networks side by side."""
+def comparison(tried: Sequence[Tried], manifest: Manifest, budget: str, seeds: int, exclude: str | None) -> Findings:
+    """Named networks side by side; `exclude` is the list of files that were left out."""
     names = list(dict.fromkeys(t.candidate.text for t in tried))
     errors = {name: [e for t in tried if t.candidate.text == name and (e := error_of(t)) is not None] for name in names}
     one = {t.candidate.text: t for t in tried}
@@ -95,8 +97,9 @@ def comparison(tried: Sequence[Tried], manifest: Manifest, budget: str, seeds: i
         for name in ranked
     )  # fmt: skip
     columns = ("network", "#error (%)", "#multiply-adds", "#parameters", "#steps")
-    answer = "Every run diverged."
+    answer, further = "Every run diverged.", None
     if errors[ranked[0]]:
+        further = "To train it for longer", _command(one[ranked[0]].candidate, manifest, exclude)
         answer = f"Lowest validation error: {ranked[0]}, {mean_and_spread(errors[ranked[0]])}%."
     return Findings(
         study="tune",
@@ -107,6 +110,7 @@ def comparison(tried: Sequence[Tried], manifest: Manifest, budget: str, seeds: i
         figures=_figures(tried),
         protocol=_protocol(manifest, budget),
         notes=("Differences smaller than the spread over seeds are not told apart by these runs.",),
+        next=further,
         records=tuple(t.record for t in tried if t.record is not None),
     )
 
@@ -150,12 +154,48 @@ def _protocol(manifest: Manifest, budget: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _command(best: Tried, manifest: Manifest) -> str:
-    """How to train the best candidate for longer."""
-    recipe = best.candidate.recipe
-    axes = " ".join(f"--{axis} {best.candidate.axes[axis]}" for axis in ("shortcut", "attention"))
-    return (
-        f"To train it for longer: residuum train {shown(manifest.argument)} --model {best.candidate.model} {axes} "
-        f"--lr {recipe.optimizer.lr:.3g} --set optimizer.weight_decay={recipe.optimizer.weight_decay:.2g} "
-        f"--set label_smoothing={recipe.label_smoothing:g}; its own width and depth are in the run of its record."
+def _sureness(best: Tried, tried: Sequence[Tried]) -> str:
+    """The end of a sentence: how wrong the best is, how sure that is, and what speaks against relying on it."""
+    counts = {id(each): count for each in tried if (count := _count(each)) is not None}
+    own = counts.pop(id(best))
+    low, high = own.interval()
+    said = (
+        f"{100 * own.share:.2f}% of {own.images} held-out pictures wrong "
+        f"(95% interval {100 * low:.1f} to {100 * high:.1f}%)."
     )
+    alike = sum(not told_apart(own, other) for other in counts.values())
+    if alike:
+        others = "another candidate" if alike == 1 else f"{alike} other candidates"
+        said += f" So few pictures do not tell it from {others}."
+    epochs = best.record["history"][-1]["epoch"] if best.record else 0
+    if epochs <= FEW_EPOCHS:
+        said += " It hardly began to learn: give a longer --budget."
+    return said
+
+
+def _count(tried: Tried) -> Count | None:
+    if error_of(tried) is None:
+        return None
+    assert tried.record is not None
+    result = tried.record["results"]["val"]
+    return Count(result["images"] - result["correct_top1"], result["images"])
+
+
+def _command(candidate: Candidate, manifest: Manifest, exclude: str | None) -> str:
+    """How to train a candidate for longer."""
+    words = ["residuum", "train", manifest.argument, "--model", candidate.model]
+    for axis, value in candidate.axes.items():
+        words += (
+            [] if (axis, value) == ("width", 1.0) else [f"--{axis}", f"{value:g}" if axis == "width" else str(value)]
+        )
+    recipe = candidate.recipe
+    if recipe != FAST:
+        words += [
+            "--lr",
+            f"{recipe.optimizer.lr:.3g}",
+            "--set",
+            f"optimizer.weight_decay={recipe.optimizer.weight_decay:.2g}",
+        ]
+        words += ["--set", f"label_smoothing={recipe.label_smoothing:g}"]
+    words += [] if exclude is None else ["--exclude", exclude]
+    return shlex.join(words)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from residuum.data.manifest import Manifest
 from residuum.data.opening import open_for
 from residuum.devices import pick_device, pick_precision
@@ -25,6 +23,7 @@ from residuum.studies.running import Place, steps_of
 from residuum.studies.trial import Settled, Trial, carry_out, settle_trial
 from residuum.tuning import page
 from residuum.tuning.space import Candidate, candidate, named
+from residuum.tuning.storage import SAMPLERS, Pruned, Pruner, open_study, tell
 from residuum.wishes import Wishes
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 SHARES = 12
 """Candidates that the budget is for where none is cut short."""
-SAMPLERS = ("tpe", "gp", "nsga2")
 
 
 @dataclass(frozen=True)
@@ -92,9 +90,7 @@ def tune(
     part, which thereby chooses. Raises UserError for bad input, `residuum.training.stop.Stopped` after a signal.
     """
     reporter = reporter or Reporter()
-    asked = parse_budget(budget)
-    if asked.seconds is None:
-        raise UserError(f"--budget of a search is a duration like 30m or 2h, not {shown(budget)}")
+    text, whole = _duration(budget)
     if sampler not in SAMPLERS:
         raise UserError(f"--sampler is one of {', '.join(SAMPLERS)}, not {shown(sampler)}")
     if not 1 <= seeds <= 100:
@@ -111,15 +107,26 @@ def tune(
     make_folder(folder)
     left_out = None if exclude is None else str(exclude)
     if choices:
-        bench = _Bench(manifest, folder, reporter, asked.seconds / (len(choices) * seeds))
+        bench = _Bench(manifest, folder, reporter, whole / (len(choices) * seeds))
         tried = _compare(bench, choices, seeds)
-        findings = page.comparison(tried, manifest, asked.text, seeds, left_out)
+        findings = page.comparison(tried, manifest, text, seeds, left_out)
     else:
-        bench = _Bench(manifest, folder, reporter, asked.seconds / SHARES)
-        tried = _search(bench, asked, sampler)
-        findings = page.search(tried, manifest, asked.text, sampler, left_out)
+        bench = _Bench(manifest, folder, reporter, whole / SHARES)
+        tried = _search(bench, whole, sampler)
+        findings = page.search(tried, manifest, text, sampler, left_out)
     findings.write(folder, "tune")
     return findings
+
+
+def _duration(text: str) -> tuple[str, float]:
+    """A budget as it is said, and its seconds."""
+    try:
+        asked = parse_budget(text)
+    except UserError:
+        asked = None
+    if asked is None or asked.seconds is None:
+        raise UserError(f"--budget of a search is a duration like 30m or 2h, not {shown(text)}")
+    return asked.text, asked.seconds
 
 
 def _need_optuna() -> None:
@@ -152,13 +159,12 @@ def _compare(bench: _Bench, choices: list[Candidate], seeds: int) -> list[Tried]
     return tried
 
 
-def _search(bench: _Bench, budget: Budget, sampler: str) -> list[Tried]:
+def _search(bench: _Bench, seconds: float, sampler: str) -> list[Tried]:
     """Ask for candidates until the time is used up; what was tried before counts."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = _open(bench, sampler)
-    assert budget.seconds is not None
+    study = open_study(bench.out, bench.manifest.digest, sampler)
     found: dict[int, Tried] = {}
     used = 0.0
     for old in study.get_trials(deepcopy=False):
@@ -167,43 +173,21 @@ def _search(bench: _Bench, budget: Budget, sampler: str) -> list[Tried]:
             # cut off by a signal or a crash: its parameters are asked for again, and its run goes on
             study.tell(old.number, state=optuna.trial.TrialState.FAIL)
             study.enqueue_trial(old.params, {"steps": old.user_attrs["steps"]} if "steps" in old.user_attrs else None)
-    while used < budget.seconds:
+    while used < seconds:
         trial = study.ask()
         choice = candidate(trial, bench.manifest)
         bench.reporter.say(
             f"trial {trial.number + 1}: {choice.text}, lr {choice.recipe.optimizer.lr:.3g} "
-            f"({duration(budget.seconds - used)} left)"
+            f"({duration(seconds - used)} left)"
         )
         start = time.monotonic()
         tried = _attempt(bench, study, trial, choice)
         spent = time.monotonic() - start
         used += spent
         trial.set_user_attr("seconds", spent)
-        _tell(study, trial, tried)
+        tell(study, trial, tried.record, tried.macs)
         found[trial.number] = tried
     return _all(bench, study, found)
-
-
-def _open(bench: _Bench, sampler: str) -> optuna.Study:
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    samplers = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=0, n_startup_trials=6),
-        "gp": lambda: optuna.samplers.GPSampler(seed=0, n_startup_trials=6),
-        "nsga2": lambda: optuna.samplers.NSGAIISampler(seed=0, population_size=8),
-    }
-    cost_too = sampler == "nsga2"
-    name = f"{bench.manifest.digest[:16]}-{'cost' if cost_too else 'error'}"
-    return optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(bench.out / "trials.log"))),
-        study_name=name,
-        sampler=samplers[sampler](),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
-        directions=["minimize", "minimize"] if cost_too else ["minimize"],
-        load_if_exists=True,
-    )
 
 
 def _attempt(bench: _Bench, study: optuna.Study, trial: optuna.Trial, choice: Candidate) -> Tried:
@@ -214,61 +198,23 @@ def _attempt(bench: _Bench, study: optuna.Study, trial: optuna.Trial, choice: Ca
         plan = make_plan(bench.settle(choice, 0, 1).setup.spec)
         return Tried(choice, None, plan.macs, plan.parameters, 0)  # too slow for its share of the time
     trial.set_user_attr("steps", steps)
-    watch = _Pruner(trial) if len(study.directions) == 1 else None
+    watch = Pruner(trial) if len(study.directions) == 1 else None
     return _run(bench, choice, 0, steps, watch)
 
 
-def _run(bench: _Bench, choice: Candidate, seed: int, steps: int, watch: _Pruner | None) -> Tried:
+def _run(bench: _Bench, choice: Candidate, seed: int, steps: int, watch: Pruner | None) -> Tried:
     """Train a candidate; what an earlier call began or finished is taken up."""
     settled = bench.settle(choice, seed, steps)
     settled = replace(settled, trial=replace(settled.trial, watch=(lambda folder: watch) if watch else None))
     plan = make_plan(settled.setup.spec)
     record = None
-    with contextlib.suppress(_Pruned):
+    with contextlib.suppress(Pruned):
         record = carry_out(
             settled, "tune", bench.manifest, bench.out / "work", Records(bench.out / "runs"), bench.reporter
         )
         if record is None:
             raise UserError(f"another process is at work in {shown(bench.out)}; wait for it, or give another --out")
     return Tried(choice, record, plan.macs, plan.parameters, steps, watch.error if watch and record is None else None)
-
-
-class _Pruned(Exception):
-    """A trial that is worse than the others were at the same epoch."""
-
-
-@dataclass
-class _Pruner:
-    """A watch that cuts a training short where the others were better by then."""
-
-    trial: optuna.Trial
-    error: float | None = None
-
-    def rewind(self, step: int) -> None:
-        """Nothing: what was reported stays reported."""
-
-    def after_backward(self, step: int, network: nn.Module, loss: float, error: float) -> None:
-        """Nothing: errors are those of epochs."""
-
-    def after_epoch(self, row: dict[str, Any]) -> None:
-        self.error = row["val_top1_error"]
-        if self.error is not None:
-            self.trial.report(self.error, row["epoch"])
-            if self.trial.should_prune():
-                raise _Pruned
-
-
-def _tell(study: optuna.Study, trial: optuna.Trial, tried: Tried) -> None:
-    """The outcome; a run that diverged failed."""
-    import optuna
-
-    if tried.record is None:
-        study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-    elif tried.record["status"] != "finished":
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    else:
-        error = tried.record["results"]["val"]["top1_error"]
-        study.tell(trial, [error, tried.macs] if len(study.directions) == 2 else error)
 
 
 def _all(bench: _Bench, study: optuna.Study, found: dict[int, Tried]) -> list[Tried]:

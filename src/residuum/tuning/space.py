@@ -10,7 +10,6 @@ from residuum import catalog
 from residuum.data.manifest import Manifest
 from residuum.errors import UserError
 from residuum.recipes.fast import FAST
-from residuum.spec import NetworkSpec, Stem
 from residuum.training.recipe import Recipe
 from residuum.training.setup import SMALL_SIDE, whole_size
 
@@ -49,14 +48,13 @@ def candidate(trial: optuna.Trial, manifest: Manifest) -> Candidate:
     if small(manifest):
         depth = trial.suggest_categorical("depth", SMALL_DEPTHS)
         width = trial.suggest_categorical("width", WIDTHS)
-        model, spec = "resnet20", catalog.spec("resnet20", depth=depth)
-        axes |= _wider(spec, width)
-        text = f"resnet{depth}"
+        model, text = "resnet20", f"resnet{depth}"
+        axes |= {"depth": depth, "width": width}
     else:
         model = trial.suggest_categorical("model", PHOTO_MODELS)
         width = trial.suggest_categorical("width", WIDTHS[:2])
         side = trial.suggest_categorical("size", PHOTO_SIDES)
-        axes |= {"size": side} | _wider(catalog.spec(model), width)
+        axes |= {"size": side, "width": width}
         text = f"{model} at {side} px"
     recipe = replace(
         FAST,
@@ -67,17 +65,9 @@ def candidate(trial: optuna.Trial, manifest: Manifest) -> Candidate:
         ),
         label_smoothing=trial.suggest_categorical("label_smoothing", (0.0, 0.02, 0.1)),
     )
-    details = [f"width x{width:g}"] * (width != 1.0) + [shortcut] + ["se"] * (attention == "se")
+    details = [f"width x{width:g}"] * (width != 1.0) + [f"shortcut {shortcut}"]
+    details += ["attention se"] * (attention == "se")
     return Candidate(f"{text} ({', '.join(details)})", model, axes, recipe)
-
-
-def _wider(spec: Any, factor: float) -> dict[str, Any]:
-    """The stages (and the stem) with their widths multiplied."""
-    assert isinstance(spec, NetworkSpec)
-    assert isinstance(spec.stem, Stem)
-    stages = tuple(replace(stage, width=round(stage.width * factor)) for stage in spec.stages)
-    convs = tuple(replace(conv, width=round(conv.width * factor)) for conv in spec.stem.convs)
-    return {"stages": stages, "stem": replace(spec.stem, convs=convs)}
 
 
 def named(models: Sequence[str]) -> list[Candidate]:

@@ -2,8 +2,8 @@
 
 A picture is known by its lowest frequencies (the discrete cosine transform of its 32 x 32 grey miniature, as in
 perceptual hashing: Zauner, Implementation and benchmarking of perceptual image hash functions, 2010), but kept as
-numbers, not bits: the comparison of all pairs is then a matrix product. A mirror image only changes signs. A crop by
-more than a few percent is met by asking also for the middle of each picture.
+numbers, not bits: the comparison of all pairs is then a matrix product. Mirror images and turned pictures only change
+signs and places. A crop by more than a few percent is met by asking also for the middle of each picture.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from residuum.data.checks.align import through
+from residuum.data.checks.turns import AS_IS, MIRRORED, WAYS, back, turned_frequencies
 
 SIDE = 32
 """Pixels a side of a miniature."""
@@ -39,44 +40,45 @@ SCORES = 2**23
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs: picture `first`, perhaps `mirrored`, may show what `second` shows through the warp `start`.
+    """Pairs: picture `first`, turned the way `way`, may show what `second` shows through the warp `start`.
 
-    int64, int64, bool, float32 (n, 4) as `align.aligned` has it, and the cosine `score`.
+    int64, int64, int64 as `turns` has it, float32 (n, 4) as `align.aligned` has it, and the cosine `score`.
     """
 
     first: np.ndarray
     second: np.ndarray
-    mirrored: np.ndarray
+    way: np.ndarray
     start: np.ndarray
     score: np.ndarray
 
 
 def find_candidates(
-    miniatures: np.ndarray, sizes: np.ndarray, mirror: bool, progress: Callable[[float], None] = lambda share: None
+    miniatures: np.ndarray, sizes: np.ndarray, turn: bool, progress: Callable[[float], None] = lambda share: None
 ) -> Candidates:
     """Pairs of `miniatures`, uint8 (n, 32, 32), of pictures of `sizes`, int (n, 2) height and width.
 
-    `progress` is told the share that is done.
+    With `turn` mirror images and turned pictures are sought too, the turned ones as wholes only. `progress` is told
+    the share that is done.
     """
     strong = np.flatnonzero(miniatures.std((1, 2)) >= FAINTEST)
     whole = np.tile(np.array([1, 0, 1, 0], np.float32), (len(strong), 1))
     gallery = coarse(miniatures, strong)
     none = np.zeros(0, np.int64)
-    found = [(none, none, np.zeros(0, bool), whole[:0], np.zeros(0, np.float32))]
+    found = [(none, none, none, whole[:0], np.zeros(0, np.float32))]
     views = [whole, *_middles(sizes[strong])]
     for done, warp in enumerate(views):
         asked = gallery if warp is whole else coarse(miniatures, strong, warp)
         # a picture without a middle of its own asks nothing
         changed = (warp != whole).any(1) | (warp is whole)
-        for flip in (False, True) if mirror else (False,):
-            query = _mirrored(asked) if flip else asked
+        for way in (WAYS if warp is whole else (AS_IS, MIRRORED)) if turn else (AS_IS,):
+            query = turned_frequencies(asked.reshape(-1, FREQUENCIES, FREQUENCIES), way).reshape(asked.shape)
             for rows, columns, score in _similar(query, gallery, changed, only_later=warp is whole):
                 # the picture that was zoomed into is the larger one: the other is sought in it
-                found.append((strong[columns], strong[rows], np.full(len(rows), flip), warp[rows], score))
+                found.append((strong[columns], strong[rows], np.full(len(rows), back(way)), warp[rows], score))
                 progress((done + (int(rows[-1]) / len(strong) if len(rows) else 0)) / len(views))
-    first, second, mirrored, start, score = (np.concatenate(part) for part in zip(*found, strict=True))
+    first, second, ways, start, score = (np.concatenate(part) for part in zip(*found, strict=True))
     order = np.argsort(-score, kind="stable")[: MOST_IN_ALL * len(miniatures)]
-    return Candidates(first[order], second[order], mirrored[order], start[order], score[order])
+    return Candidates(first[order], second[order], ways[order], start[order], score[order])
 
 
 def coarse(miniatures: np.ndarray, chosen: np.ndarray, warps: np.ndarray | None = None) -> np.ndarray:
@@ -97,11 +99,6 @@ def coarse(miniatures: np.ndarray, chosen: np.ndarray, warps: np.ndarray | None 
             pictures, _ = through(pictures, warps[places])
         result[places] = ((basis @ pictures @ basis.T) * weights).reshape(len(pictures), -1)
     return result / np.maximum(np.linalg.norm(result, axis=1, keepdims=True), 1e-6)
-
-
-def _mirrored(vectors: np.ndarray) -> np.ndarray:
-    """The vectors of the mirror images: odd horizontal frequencies change their sign."""
-    return vectors * np.tile(np.where(np.arange(FREQUENCIES) % 2, -1, 1).astype(np.float32), FREQUENCIES)
 
 
 def _middles(sizes: np.ndarray) -> Iterator[np.ndarray]:

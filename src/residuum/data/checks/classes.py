@@ -10,6 +10,7 @@ import numpy as np
 
 from residuum.data.checks.finding import NAMED, Finding, Member, each_alone, named
 from residuum.data.checks.survey import Survey
+from residuum.data.folders import parts_as_classes
 
 UNBALANCED = 5
 """The largest class is so many times the smallest."""
@@ -32,6 +33,8 @@ def find_unusable(survey: Survey) -> list[Finding]:
             strangers = [name for name, parts in survey.counts.items() if parts[part] and not parts["train"]]
             if strangers:
                 found.append(Finding("class-not-trained", len(strangers), f"{named(strangers)} (in {part})"))
+    if survey.contents.folder is not None and (called := parts_as_classes(classes)):
+        found.append(Finding("part-as-class", len(called), named(called)))
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for name in classes:
         alike[_plain(name)].append(name)

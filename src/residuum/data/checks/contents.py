@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from residuum.data.archives import Arrays
-from residuum.data.decoding import Unreadable, is_picture_name, opened, pixels_of
+from residuum.data.decoding import bytes_of, is_picture_name, opened, pixels_of
 from residuum.data.folders import Listing
 from residuum.data.imagenet import Listed
+from residuum.data.shards.listing import Shards
+from residuum.data.shards.reading import ShardPictures
 from residuum.data.sources import list_data
 from residuum.errors import UserError
 
@@ -80,6 +82,11 @@ def find_contents(argument: str) -> Contents:
             argument, found.root, found.names, found.labels, found.splits, found.classes, None, held_out, False,
             _reader(paths), None, found.notes, (),
         )  # fmt: skip
+    if isinstance(found, Shards):
+        return Contents(
+            argument, None, found.names, found.labels, found.splits, found.classes, found.groups, held_out,
+            found.chiral, ShardPictures(found).bytes_of, None, found.notes, (),
+        )  # fmt: skip
     index = {name: i for i, name in enumerate(found.classes)}
     folder = Path(argument) if os.path.isdir(argument) else None
     return Contents(
@@ -90,17 +97,7 @@ def find_contents(argument: str) -> Contents:
 
 
 def _reader(paths: Sequence[Path]) -> Callable[[int], bytes]:
-    def bytes_of(index: int) -> bytes:
-        path = paths[index]
-        try:
-            if not path.is_file():
-                path.stat()
-                raise Unreadable("not a regular file")
-            return path.read_bytes()
-        except (OSError, ValueError) as error:
-            raise Unreadable(f"cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-    return bytes_of
+    return lambda index: bytes_of(paths[index])
 
 
 def _passed_over(root: Path, listing: Listing) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from residuum.data.checks.finding import Finding, LeaveOut, Member
 from residuum.data.checks.groups import Groups
 from residuum.data.checks.likeness import Pair, find_pairs
 from residuum.data.checks.survey import Survey
+from residuum.data.checks.turns import AS_IS, after, back, lies_across, words
 from residuum.data.manifest import PARTS
 from residuum.errors import shown
 
@@ -25,12 +26,14 @@ OFTEN, MANY = 0.3, 40
 class Copies:
     """One group: its members with what each is to `kept`, which is the one to keep.
 
-    `exact` says that all have the same pixels; `likeness` is the least between two that were compared.
+    `exact` says that all have the same pixels, `upright` that none is a mirror image of another or turned; `likeness`
+    is the least between two that were compared.
     """
 
     members: tuple[Member, ...]
     kept: Member
     exact: bool
+    upright: bool
     likeness: float
 
     @property
@@ -47,7 +50,7 @@ def find_copies(survey: Survey, workers: int, progress: Callable[[int, int], Non
         np.stack([look.miniature for look in looks]),
         np.array([(look.height, look.width) for look in looks], np.int64),
         lambda place, side: survey.contents.read(single[place], side),
-        mirror=not survey.contents.chiral,
+        turn=not survey.contents.chiral,
         workers=workers,
         progress=progress,
     )
@@ -65,12 +68,12 @@ def _same_files(survey: Survey) -> tuple[list[Pair], list[int]]:
     for index in survey.readable.tolist():
         before = first.setdefault(survey.look(index).digest, index)
         if before != index:
-            pairs.append(Pair(before, index, 1.0, False, (1, 0, 1, 0), True))
+            pairs.append(Pair(before, index, 1.0, AS_IS, (1, 0, 1, 0), True))
     return pairs, list(first.values())
 
 
 def _named(pair: Pair, single: list[int]) -> Pair:
-    return Pair(single[pair.first], single[pair.second], pair.likeness, pair.mirrored, pair.warp, pair.same_pixels)
+    return Pair(single[pair.first], single[pair.second], pair.likeness, pair.way, pair.warp, pair.same_pixels)
 
 
 def _grouped(survey: Survey, pairs: Sequence[Pair]) -> list[Copies]:
@@ -102,7 +105,8 @@ def _joined(survey: Survey, pairs: Iterable[Pair]) -> list[Copies]:
             Member(i, survey.contents.names[i], survey.label(i), _shown_part(survey, i), remarks[i])
             for i in sorted(together, key=lambda i: (i != kept, i))
         )
-        result.append(Copies(members, members[0], exact, min(pair.likeness for pair in edges)))
+        upright = all(pair.way == AS_IS for pair in edges)
+        result.append(Copies(members, members[0], exact, upright, min(pair.likeness for pair in edges)))
     return result
 
 
@@ -125,8 +129,8 @@ def _shown_part(survey: Survey, index: int) -> str | None:
 def _remarks(survey: Survey, kept: int, beside: dict[int, list[Pair]]) -> dict[int, str]:
     """What each member of a group is to the one that is kept, along the pairs between them."""
     found = {kept: "to keep"}
-    # member -> same pixels, mirrored, cropped
-    relation = {kept: (True, False, False)}
+    # member -> same pixels, the way it lies, cropped
+    relation = {kept: (True, AS_IS, False)}
     queue = deque([kept])
     while queue:
         here = queue.popleft()
@@ -134,8 +138,9 @@ def _remarks(survey: Survey, kept: int, beside: dict[int, list[Pair]]) -> dict[i
             there = pair.second if pair.first == here else pair.first
             if there in relation:
                 continue
-            same, mirrored, cropped = relation[here]
-            relation[there] = (same and pair.same_pixels, mirrored != pair.mirrored, cropped or _is_crop(pair))
+            same, way, cropped = relation[here]
+            step = pair.way if pair.first == here else back(pair.way)
+            relation[there] = (same and pair.same_pixels, after(way, step), cropped or _is_crop(pair))
             found[there] = _remark(survey, kept, there, *relation[there])
             queue.append(there)
     return found
@@ -146,16 +151,16 @@ def _is_crop(pair: Pair) -> bool:
     return max(abs(scale_x - 1), abs(scale_y - 1), abs(shift_x), abs(shift_y)) > 0.03
 
 
-def _remark(survey: Survey, kept: int, there: int, same: bool, mirrored: bool, cropped: bool) -> str:
+def _remark(survey: Survey, kept: int, there: int, same: bool, way: int, cropped: bool) -> str:
     one, other = survey.look(kept), survey.look(there)
     if one.digest == other.digest:
         return "same file" if survey.contents.bytes_of else "same pixels"
     if same:
         return "same pixels"
-    resized = (one.height, one.width) != (other.height, other.width)
+    resized = (one.height, one.width)[:: -1 if lies_across(way) else 1] != (other.height, other.width)
     size = f"resized to {other.width} × {other.height}"
-    words = [word for word, so in (("mirrored", mirrored), ("cropped", cropped), (size, resized)) if so]
-    return " and ".join((", ".join(words[:-1]), words[-1]) if len(words) > 1 else words) or "nearly the same"
+    said = [*words(way), *["cropped"] * cropped, *[size] * resized]
+    return " and ".join((", ".join(said[:-1]), said[-1]) if len(said) > 1 else said) or "nearly the same"
 
 
 def _kind(survey: Survey, copies: Copies) -> str:
@@ -179,6 +184,11 @@ def _findings(survey: Survey, by_kind: dict[str, list[Copies]], raised: bool) ->
             "So many likenesses across classes may mean that the classes differ in small things: only copies with "
             "the same pixels are put on the list of files to leave out."
         ] * doubtful
+        if kind == "label-conflict" and not all(group.upright for group in groups):
+            cautions.append(
+                "Some are mirror images or turned. Where that makes them another class, as of arrows, they are no "
+                "copies, and training must not mirror them: --set augment.mirror=false. The list has them in comments."
+            )
         if raised and near:
             cautions.append("The pictures of this set are much alike, so only the closest are called copies.")
         yield Finding(
@@ -192,7 +202,7 @@ def _findings(survey: Survey, by_kind: dict[str, list[Copies]], raised: bool) ->
 
 def _leave_out(kind: str, copies: Copies, doubtful: bool) -> LeaveOut:
     """All copies where their classes disagree, else all but the one to keep."""
-    sure = copies.exact or not doubtful
+    sure = copies.exact or (not doubtful and (copies.upright or kind != "label-conflict"))
     if kind == "label-conflict":
         labels = ", ".join(sorted({shown(member.label) for member in copies.members}))
         return LeaveOut(f"label conflict: the same picture under {labels}", _names(copies.members), sure)

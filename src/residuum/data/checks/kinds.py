@@ -58,6 +58,13 @@ KINDS: dict[str, Kind] = {
         "unreadable files",
         "Training leaves them out, and stops at more than one in a hundred. Get them again, or remove them.",
     ),
+    "part-as-class": Kind(
+        "warning",
+        "class called as a part is",
+        "classes called as parts are",
+        "Pictures lie in these folders directly, so they were taken for classes. If they are parts, put a folder for "
+        "each class into each of them; if one is a class by that name, give the data as a csv: table to be sure.",
+    ),
     "validation-leakage": Kind(
         "warning",
         "picture on both sides of the validation part that training would hold out",
@@ -75,8 +82,8 @@ KINDS: dict[str, Kind] = {
         "warning",
         "picture with near copies",
         "pictures with near copies",
-        "Resized, recompressed, mirrored or slightly cropped, or taken moments apart. Look at them, and keep one "
-        "of each unless they are meant as different views.",
+        "Resized, recompressed, mirrored, turned or slightly cropped, or taken moments apart. Look at them, and keep "
+        "one of each unless they are meant as different views.",
     ),
     "look-alike": Kind(
         "warning",

@@ -14,6 +14,7 @@ from residuum.data.checks.candidates import SIDE, Candidates, find_candidates
 from residuum.data.checks.closely import CLOSE_SIDE, look_closely, plausible
 from residuum.data.checks.groups import Groups
 from residuum.data.checks.look import miniature
+from residuum.data.checks.turns import AS_IS, each_turned, turned
 from residuum.data.decoding import as_channels
 from residuum.data.parallel import ordered
 from residuum.errors import UserError
@@ -39,7 +40,7 @@ CHUNK = 512
 
 @dataclass(frozen=True)
 class Pair:
-    """Picture `first`, perhaps `mirrored`, shows what `second` shows through `warp` (`align.aligned`).
+    """Picture `first`, turned the way `way` (`turns`), shows what `second` shows through `warp` (`align.aligned`).
 
     `likeness` is the correlation of their texture, 1 where `same_pixels`.
     """
@@ -47,7 +48,7 @@ class Pair:
     first: int
     second: int
     likeness: float
-    mirrored: bool
+    way: int
     warp: tuple[float, float, float, float]
     same_pixels: bool
 
@@ -65,21 +66,21 @@ def find_pairs(
     sizes: np.ndarray,
     read: Read,
     *,
-    mirror: bool = True,
+    turn: bool = True,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> Pairs:
     """The pairs of copies among pictures, as many as join all copies of a picture in one group.
 
-    `miniatures` are uint8 (n, 32, 32), `sizes` int (n, 2) heights and widths. `mirror` says that a mirror image is a
-    copy too.
+    `miniatures` are uint8 (n, 32, 32), `sizes` int (n, 2) heights and widths. `turn` says that mirror images and
+    turned pictures are copies too.
     """
 
     def told(phase: int, share: float) -> None:
         if progress is not None:
             progress(round(100 * (phase + share) / 3), 100)
 
-    candidates = find_candidates(miniatures, sizes, mirror, partial(told, 0))
+    candidates = find_candidates(miniatures, sizes, turn, partial(told, 0))
     total = len(candidates.first)
     likeness, warps = np.full(total, -1.0, np.float32), candidates.start.copy()
     glance = _glance(miniatures)
@@ -111,14 +112,9 @@ def _compared(
     pictures: np.ndarray, candidates: Candidates, places: np.ndarray, warps: np.ndarray, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Likeness and warps of the candidates at `places`."""
-    first = _flipped(pictures[candidates.first[places]].astype(np.float32), candidates.mirrored[places])
+    first = each_turned(pictures[candidates.first[places]].astype(np.float32), candidates.way[places])
     second = pictures[candidates.second[places]].astype(np.float32)
     return likeness_of(first, second, warps, steps)
-
-
-def _flipped(pictures: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
-    pictures[mirrored] = pictures[mirrored, :, ::-1]
-    return pictures
 
 
 def _demand(candidates: Candidates, likeness: np.ndarray, n: int) -> float:
@@ -155,8 +151,8 @@ def _confirm(
             i, j = first[place], second[place]
             if one is None or other is None or groups.joined(i, j):
                 continue
-            flip = bool(candidates.mirrored[place])
-            one = one[:, ::-1] if flip else one
+            way = int(candidates.way[place])
+            one = turned(one, way)
             found, warp = float(likeness[place]), warps[place]
             if large[i] and large[j]:
                 found, warp = look_closely(one, other, warp)
@@ -164,9 +160,9 @@ def _confirm(
             if found < enough or not plausible(one, other, warp):
                 continue
             groups.join(i, j)
-            same = not flip and found > 0.9 and (sizes[i] == sizes[j]).all() and _same_pixels(read, i, j)
+            same = way == AS_IS and found > 0.9 and (sizes[i] == sizes[j]).all() and _same_pixels(read, i, j)
             scale_x, shift_x, scale_y, shift_y = warp.tolist()
-            yield Pair(i, j, 1.0 if same else found, flip, (scale_x, shift_x, scale_y, shift_y), same)
+            yield Pair(i, j, 1.0 if same else found, way, (scale_x, shift_x, scale_y, shift_y), same)
         told(min(1.0, (done + 1) * CHUNK / len(order)))
 
 

@@ -3,6 +3,7 @@
 // Names of files and classes come from strangers: everything goes to the page as textContent, nothing as HTML.
 
 const AGAIN = 5;
+const STRANGE = 0.99; // as residuum predict has it: stranger than 99 of 100 held-out pictures
 const find = (id) => document.getElementById(id);
 const tried = [];
 let models = [];
@@ -122,7 +123,12 @@ function show(entry) {
   picture.alt = entry.name;
   picture.className = "";
   picture.onload = () => picture.classList.toggle("small", Math.max(picture.naturalWidth, picture.naturalHeight) < 128);
-  picture.onerror = () => { picture.onerror = null; if (entry.seen) picture.src = entry.seen; };
+  picture.hidden = false;
+  picture.onerror = () => {
+    picture.onerror = null;
+    if (entry.seen) picture.src = entry.seen;
+    else picture.hidden = true;
+  };
   picture.src = entry.url;
   find("answers").replaceChildren(...models.map(({ name }) => card(entry, name)));
   for (const { name } of models) drawView(entry, name);
@@ -133,10 +139,11 @@ function card(entry, model) {
   const answer = make("article", "answer");
   answer.dataset.model = model;
   if (models.length > 1) answer.append(make("h2", "", model));
-  const { error, predictions } = entry.answers[model] ?? {};
+  const { error, predictions, unlike } = entry.answers[model] ?? {};
   if (error) answer.append(make("p", "problem", error));
   if (!predictions) return answer;
   answer.append(make("p", "verdict", predictions[0].class));
+  if (unlike >= STRANGE) answer.append(make("p", "problem", "Unlike the training pictures: do not rely on it."));
   const bars = make("ol", "bars");
   for (const { class: name, probability } of predictions) {
     const button = make("button");
@@ -171,7 +178,10 @@ function drawView(entry, model) {
   }
   entry.seen = view.picture;
   const picture = find("picture");
-  if (picture.complete && !picture.naturalWidth) picture.src = entry.seen; // a format this browser cannot show
+  if (picture.complete && !picture.naturalWidth) { // a format this browser cannot show
+    picture.hidden = false;
+    picture.src = entry.seen;
+  }
   const looked = make("div", "looked");
   looked.append(image(view.overlay, `Where ${model} looked for ${wanted}`));
   place.replaceChildren(make("h3", "", `Where it looked for ${wanted}`), looked);
@@ -199,10 +209,12 @@ function image(source, alt, className) {
 }
 
 function drawHistory() {
+  const held = document.activeElement?.entry; // who uses the keyboard stays where they are
   find("history").hidden = !tried.length;
   find("tried").replaceChildren(...tried.map((entry) => {
     const button = make("button");
     button.type = "button";
+    button.entry = entry;
     if (entry === current) button.setAttribute("aria-current", "true");
     button.addEventListener("click", () => {
       show(entry);
@@ -228,6 +240,7 @@ function drawHistory() {
     item.append(button);
     return item;
   }));
+  if (held) [...find("tried").querySelectorAll("button")].find((each) => each.entry === held)?.focus({ preventScroll: true });
 }
 
 find("files").addEventListener("change", (event) => { add(event.target.files); event.target.value = ""; });
