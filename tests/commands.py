@@ -66,7 +66,7 @@ def sentence(outcome: Outcome) -> str:
 
 @dataclass(frozen=True)
 class Death:
-    """Kill -9 just before or after the nth call of an os function, counted from 1, of those whose arguments have `at`."""
+    """Kill -9 just before or after the nth call, counted from 1, of an os function whose arguments hold `at`."""
 
     function: str
     call: int

@@ -11,7 +11,9 @@ from typing import Any
 from residuum.errors import UserError, shown
 from residuum.files import make_folder, write_atomic, write_json
 
-RECORDED = {"name", "status", "spec", "recipe", "length", "data", "seed", "workers", "deterministic", "environment"}
+RECORDED = {"name", "status", "spec", "recipe", "length", "data", "seed", "workers", "deterministic", "environment"} | {
+    "pieces", "lanes",
+}  # fmt: skip
 """What run.json holds from the beginning on."""
 
 

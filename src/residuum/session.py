@@ -17,7 +17,7 @@ from residuum.config import from_dict, to_dict
 from residuum.data.batches import TrainBatches
 from residuum.data.folds import Fold, fold_of
 from residuum.data.manifest import Manifest
-from residuum.data.opening import default_workers, open_for
+from residuum.data.opening import default_workers, open_for, recorded
 from residuum.devices import describe_environment, pick_device, pick_precision
 from residuum.errors import Elsewhere, UserError, shown
 from residuum.evaluation.costs import read_costs
@@ -67,6 +67,7 @@ def begin(
         "workers": default_workers(manifest) if wanted.workers is None else wanted.workers,
         "deterministic": wanted.deterministic,
         "pieces": pieces.of,
+        "lanes": pieces.of,
         "environment": describe_environment(device, precision) | {"processes": str(processes.count)},
     }
     folder = out if out is not None else _new_folder(f"{setup.name}-{Path(manifest.argument).name or 'data'}")
@@ -156,7 +157,8 @@ def _data_of(facts: dict[str, Any], data: str | Manifest | None, folder: Path, r
         manifest = data
     else:
         exclude = dict(stored.get("exclude") or ())
-        manifest = open_for(reporter, data or stored["argument"], stored["val"], stored["allow_bad"], exclude)
+        argument = data or recorded(stored["argument"])
+        manifest = open_for(reporter, argument, stored["val"], stored["allow_bad"], exclude)
     if manifest.digest != stored["digest"]:
         raise UserError(
             f"the data at {shown(manifest.argument)} are not those {shown(folder)} was begun on (digest differs); "
@@ -253,6 +255,7 @@ def _trainer(session: Session, network: Network, watch: Watch | None) -> Trainer
         mean_picture=setup.mean_picture,
         balanced=setup.recipe.balanced_sampling,
         pieces=session.pieces,
+        lanes=session.facts["lanes"],
     )
 
     def validate(of: nn.Module) -> Evaluation:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from residuum import catalog
 from residuum.config import Part, override
 from residuum.data.exclusion import read_exclude_list
 from residuum.data.folds import Fold
@@ -14,7 +15,7 @@ from residuum.devices import pick_device
 from residuum.errors import UserError
 from residuum.plan import dilated, layers_of_depth
 from residuum.recipes import recipe as recipe_named
-from residuum.spec import AnySpec, each
+from residuum.spec import AnySpec, NetworkSpec, each
 from residuum.training.recipe import Recipe
 
 
@@ -90,9 +91,8 @@ def refuse_changes(facts: dict[str, Any], spec: AnySpec, wanted: Wishes) -> None
         for field, value in began.items()
         if getattr(wanted, field) is not None and _told(getattr(wanted, field)) != value
     ]
-    changed += [
-        f"--{axis.replace('_', '-')}" for axis, value in (wanted.axes or {}).items() if not _has(spec, axis, value)
-    ]
+    axes = {axis: value for axis, value in (wanted.axes or {}).items() if not _has(facts["name"], spec, axis, value)}
+    changed += [f"--{axis.replace('_', '-')}" for axis in axes]
     changed += [f"--set {setting}" for setting in wanted.settings]
     changed += ["--heads"] * (wanted.heads and not (facts.get("finetune") or {}).get("compare_heads"))
     changed += ["--deterministic"] * (wanted.deterministic and not facts["deterministic"])
@@ -116,13 +116,19 @@ def classes_of_parts(wanted: Wishes) -> list[type[Part]]:
     return [type(value) for value in (wanted.axes or {}).values() if isinstance(value, Part)]
 
 
-def _has(spec: AnySpec, axis: str, value: Any) -> bool:
-    """Whether a spec is what an option of the command line asks for."""
+def _has(name: str, spec: AnySpec, axis: str, value: Any) -> bool:
+    """Whether a spec, made from that of the catalogue's `name`, is what an option of the command line asks for."""
+    if axis == "width":
+        return isinstance(spec, NetworkSpec) and _widths(catalog.spec(name, width=value)) == _widths(spec)
     if axis == "depth":
         return layers_of_depth(spec) == value
     if axis == "output_stride":
         return dilated(spec, value) == spec
     return spec.input_size() == each(value, spec.ndim) if axis == "size" else getattr(spec, axis, None) == value
+
+
+def _widths(spec: AnySpec) -> list[int]:
+    return [stage.width for stage in spec.stages] if isinstance(spec, NetworkSpec) else []
 
 
 def device_type(facts: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ print(code, *[name for name in ("torch", "numpy", "sklearn", "matplotlib", "PIL"
 
 COMMANDS = (
     "train", "evaluate", "predict", "models", "import", "check", "compare", "study", "tune", "explain", "export",
-    "bench", "serve",
+    "bench", "serve", "shard",
 )  # fmt: skip
 
 

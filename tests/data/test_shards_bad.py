@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from commands import refused, run
+from commands import TINY, refused, run
 from residuum.data.shards import originals, writing
 from residuum.data.sources import open_data
 from residuum.errors import UserError
+from runs import record
 from samples import picture, picture_folder
 
 
@@ -260,3 +261,24 @@ def test_an_empty_folder_is_filled_and_its_mode_follows_the_umask(original: Path
         "index.json", "pictures.npz", "train-000000.tar", "val-000000.tar"
     ]  # fmt: skip
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_recorded_command_is_not_run_again(tmp_path: Path) -> None:
+    """A run or a model file from elsewhere must not be able to start a program."""
+    folder = picture_folder(tmp_path / "data", {"ant": 12, "bee": 12})
+    assert run("shard", folder, "--out", tmp_path / "shards", "--pictures-per-shard", "30").code == 0
+    train = ("train", *TINY, "--recipe", "debug", "--steps", "2", "--batch-size", "8")
+    pipes = "{train-000000,val-000000}.tar"
+    pattern = f"shards:{tmp_path}/shards/index.json@pipe:touch {tmp_path}/ran; cat {tmp_path}/shards/{pipes}"
+    assert run(*train, pattern, "--out", tmp_path / "run").code == 0
+    (tmp_path / "ran").unlink()
+    facts = record(tmp_path / "run")
+    (tmp_path / "run" / "run.json").write_text(json.dumps(facts | {"status": "stopped"}))
+    assert "give them again" in refused("train", "--resume", tmp_path / "run")
+    pytest.importorskip("onnx")
+    exported = run("export", tmp_path / "run" / "model.safetensors", "--to", "onnx", "--out", tmp_path / "m.onnx")
+    assert exported.code == 0, exported.err
+    assert "synthetic" in exported.out + exported.err
+    assert not (tmp_path / "ran").exists()
+    assert run("train", pattern, "--resume", tmp_path / "run").code == 0
+    assert (tmp_path / "ran").exists()

@@ -101,7 +101,7 @@ def test_commands_and_python_of_a_page_run(page: str, least: int, place: Path, m
     assert len(run) >= least
     assert page != "README.md" or TRAINED in run
     for command in run:
-        assert command.startswith(("residuum ", "torchrun ")), f"{command} is neither run nor known as a command of make"
+        assert command.startswith(("residuum ", "torchrun ")), f"{command} is not known"
         if command.startswith("residuum serve "):
             served(command, place)
         else:

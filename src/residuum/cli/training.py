@@ -45,8 +45,7 @@ def train(
     """Train a network on pictures: a model file, metrics and a report in one run directory.
 
     Args:
-        data: Class folders (also in train/, val/, test/), digits, csv:FILE, cifar10:PATH, cifar100:PATH, mnist:PATH,
-            imagenet:PATH, or shards:PATTERN (docs/shards.md).
+        data: Class folders, digits, csv:FILE, cifar10:PATH, cifar100:PATH, mnist:PATH, imagenet:PATH, shards:PATTERN.
         model: A network of `residuum models`; by default chosen from the data.
         recipe: fast (default), finetune (default with --weights), paper-cifar, paper-imagenet, v1-5 or debug.
         out: The run directory to make; by default runs/MODEL-DATA.

@@ -9,9 +9,9 @@ from typing import Any
 
 from residuum.data.exclusion import read_exclude_list
 from residuum.data.manifest import Manifest
-from residuum.data.shards.pattern import absolute_pattern
+from residuum.data.shards.pattern import PIPE, absolute_pattern
 from residuum.data.sources import open_data
-from residuum.errors import shown
+from residuum.errors import UserError, shown
 from residuum.progress import Reporter
 
 SHOWN = 20
@@ -70,6 +70,16 @@ def absolute(argument: str) -> str:
     if name == "shards" and path:
         return f"shards:{absolute_pattern(path)}"
     return f"{name}:{os.path.abspath(path)}" if colon and os.path.exists(path) else argument
+
+
+def recorded(argument: str) -> str:
+    """A data argument that a run or a model file has recorded; UserError where opening it would run a command.
+
+    Files come from anywhere, and reading one must not do what it says.
+    """
+    if PIPE in argument:
+        raise UserError(f"the data are what a command writes ({shown(argument)}); give them again to have it run")
+    return argument
 
 
 def default_workers(manifest: Manifest) -> int:

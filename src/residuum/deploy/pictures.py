@@ -13,7 +13,7 @@ from torch import Tensor
 
 from residuum.data.folds import Fold, fold_of
 from residuum.data.manifest import Manifest
-from residuum.data.opening import open_as_trained, open_for
+from residuum.data.opening import open_as_trained, open_for, recorded
 from residuum.data.preprocessing import view
 from residuum.data.tensors import Normaliser
 from residuum.data.views import Views
@@ -62,17 +62,18 @@ def gather(model: Model, data: str | None, calibrate: bool, reporter: Reporter, 
     pictures for calibration are never among them. Raises UserError for data that cannot be read, with classes the
     model does not know, or too few; and where there is nothing to calibrate on.
     """
-    recorded = model.artifact.training.get("data", {})
+    trained = model.artifact.training.get("data", {})
     notes: tuple[str, ...] = ()
-    if data is not None or "argument" in recorded:
+    if data is not None or "argument" in trained:
         try:
-            manifest = _open(reporter, recorded["argument"] if data is None else data, recorded)
-            return _of(model, manifest, model.labels(manifest), recorded.get("digest"), calibrate, most)
+            argument = recorded(trained["argument"]) if data is None else data
+            manifest = _open(reporter, argument, trained)
+            return _of(model, manifest, model.labels(manifest), trained.get("digest"), calibrate, most)
         except UserError as error:
             if data is not None:
                 raise
             reporter.say(f"the pictures it was trained on cannot be read: {error}")
-            notes = (f"the pictures it was trained on ({short(recorded['argument'])}) are not to be had",)
+            notes = (f"the pictures it was trained on ({short(trained['argument'])}) are not to be had",)
     if calibrate:
         raise UserError("; ".join((*notes, "int8 needs real pictures to calibrate on: give them with --data")))
     return Samples(_synthetic(model), notes=(*notes, f"checked on {SYNTHETIC} synthetic pictures, for want of --data"))

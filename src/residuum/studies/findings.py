@@ -79,7 +79,7 @@ class Findings:
                 str(record["trial"]["steps"]),
                 record["trial"]["precision"],
                 duration(record["time"]["seconds"]),
-                record["environment"]["processor"] + f", {record['environment']['threads']} threads",
+                record["environment"]["processor"] + f", threads: {record['environment']['threads']}",
                 record["finished"][:10],
                 record["key"][:10],
             )
@@ -147,7 +147,7 @@ def made_now() -> tuple[tuple[str, str], ...]:
     environment = describe_environment(torch.device("cpu"), torch.float32)
     return (
         ("command", " ".join(["residuum", *sys.argv[1:]])),
-        ("machine", f"{environment['processor']}, {environment['threads']} threads"),
+        ("machine", f"{environment['processor']}, threads: {environment['threads']}"),
         ("versions", f"residuum {environment['residuum']}, torch {environment['torch']}"),
         ("date", datetime.datetime.now(datetime.UTC).date().isoformat()),
     )
