@@ -28,6 +28,7 @@ from residuum.plan import make_plan, read_spec
 from residuum.processes import ALONE, Processes, pieces_of
 from residuum.progress import Reporter, duration
 from residuum.run import Run
+from residuum.training.engine import refuse_device
 from residuum.training.loop import Diverged, Trainer, Watch
 from residuum.training.pretrained import Pretrained, fitted_spec, view_of
 from residuum.training.recipe import Length, Recipe, resolution_at
@@ -52,6 +53,7 @@ def begin(
         precision = pick_precision(setup.recipe.precision, device)
         pieces = pieces_of(processes, setup.recipe.accumulate * processes.count)
         pieces.cuts(setup.length.batch_size)
+        refuse_device(setup.recipe, device)
     _refuse_other_data(manifest, processes)
     facts: dict[str, Any] = {
         "name": setup.name,

@@ -182,7 +182,7 @@ def test_what_cannot_be_trained_on_is_said_in_one_sentence(folder: MakeFolder, t
 def test_an_empty_class_stops_unless_allowed(folder: MakeFolder) -> None:
     root = folder({"a": 3, "b": 3, "c": 1})
     (root / "c" / "000.png").write_bytes(b"")
-    assert "1 of 3 classes have no pictures: c" in refusal(root)
+    assert "1 of 3 classes has no pictures: c" in refusal(root)
     manifest = open_data(str(root), allow_bad=True)
     assert manifest.classes == ("a", "b")
     assert manifest.excluded == (("c/000.png", "empty file"),)

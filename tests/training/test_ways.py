@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from itertools import islice
 from pathlib import Path
 
@@ -134,3 +136,24 @@ def test_misuse_is_one_sentence(setting: str, said: str, tmp_path: Path) -> None
     if setting.startswith("sync") and torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert said in refused("train", "digits", *TINY, "--set", setting, "--out", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_new_head_is_not_lost_to_an_average_that_has_not_begun(tmp_path: Path) -> None:
+    of = parts.trainer(tmp_path, parts.recipe(8, ema=0.9)).ready()
+    with torch.no_grad():
+        for parameter in of.network.parameters():
+            parameter.add_(1.0)
+    before = parts.state(of.network)
+    assert parts.different(parts.state(of.result), before) == []
+    of.finish()
+    assert parts.different(parts.state(of.network), before) == []
+
+
+@pytest.mark.skipif(not os.environ.get("RESIDUUM_SLOW") or not shutil.which("g++"), reason="compiling takes a minute")
+def test_compiled_training_learns(tmp_path: Path) -> None:
+    command = ("train", "digits", *TINY, "--recipe", "debug", "--steps", "30", "--batch-size", "64")
+    outcome = run(*command, "--set", "compile=true", "--out", tmp_path / "run")
+    assert outcome.code == 0, outcome.err
+    rows = metrics(tmp_path / "run")
+    assert rows[-1]["train_loss"] < 0.7 * rows[0]["train_loss"]

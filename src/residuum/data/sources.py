@@ -135,8 +135,8 @@ def _from_listing(
             raise UserError(f"no training pictures of {which}, which val or test have; add some or remove the class")
         if not allow_bad:
             raise UserError(
-                f"{len(empty)} of {len(listing.classes)} classes without pictures: {which}; "
-                "add some, remove the class, or leave it out with --allow-bad"
+                f"{len(empty)} of {len(listing.classes)} classes {'have' if len(empty) > 1 else 'has'} no pictures: "
+                f"{which}; add some, remove the class, or leave it out with --allow-bad"
             )
         notes.append(f"classes without pictures were left out: {which}")
     classes = [c for c in listing.classes if c not in empty]

@@ -70,8 +70,6 @@ class Engine:
         network, recipe = self.network, self.recipe
         network.to(self.device)
         if recipe.sync_batch_norm:
-            if self.device.type != "cuda":
-                raise UserError("sync_batch_norm needs a GPU (torch's does); leave it out, or train with --device cuda")
             nn.SyncBatchNorm.convert_sync_batchnorm(network)
         if recipe.channels_last:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -96,7 +94,7 @@ class Engine:
                 warnings.simplefilter("ignore", FutureWarning)
                 self._run = self._linked = DistributedDataParallel(
                     self.network, broadcast_buffers=False, gradient_as_bucket_view=True,
-                    device_ids=[self.device] if self.device.type == "cuda" else None,
+                    device_ids=[torch.cuda.current_device()] if self.device.type == "cuda" else None,
                 )  # fmt: skip
         if self.recipe.compile:
             # on GPUs small networks wait for launches: CUDA graphs do them in one
@@ -106,7 +104,9 @@ class Engine:
     @property
     def result(self) -> nn.Module:
         """What training has come to: the moving average where the recipe keeps one, else the network itself."""
-        return self.network if self.average is None else self.average.module
+        if self.average is None or not int(self.average.n_averaged):
+            return self.network
+        return self.average.module
 
     def train_mode(self) -> None:
         self.network.train()
@@ -151,8 +151,8 @@ class Engine:
 
     def finish(self) -> None:
         """The network becomes the result of training."""
-        if self.average is not None:
-            self.network.load_state_dict(self.average.module.state_dict())
+        if self.result is not self.network:
+            self.network.load_state_dict(self.result.state_dict())
 
     def state(self) -> dict[str, Any]:
         """What is neither network, average nor optimizer, as JSON values."""
@@ -170,6 +170,12 @@ class Engine:
     def _alone_until(self, last: bool) -> Any:
         """Gradients are exchanged with the last piece alone."""
         return nullcontext() if last or self._linked is None else self._linked.no_sync()
+
+
+def refuse_device(recipe: Recipe, device: torch.device) -> None:
+    """UserError where a recipe asks for what a device does not have."""
+    if recipe.sync_batch_norm and device.type != "cuda":
+        raise UserError("sync_batch_norm needs a GPU (torch's does); leave it out, or train with --device cuda")
 
 
 def _seed(seed: int, step: int, piece: int) -> int:
