@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 import torch
 
 from residuum.errors import UserError
+
+_M_MMAP_THRESHOLD = -3  # malloc.h
+_LARGE_TENSOR = 2**20
+"""Bytes from which a tensor's memory is given back."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -60,6 +65,18 @@ def describe_environment(device: torch.device, precision: torch.dtype) -> dict[s
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "precision": str(precision).removeprefix("torch."),
     }
+
+
+def give_back_freed_memory() -> None:
+    """Have the C library (glibc) return the memory of large tensors to the system as soon as they are freed.
+
+    It would rather keep blocks of up to 32 MB, in whose gaps tensors, which want their addresses aligned, do not fit:
+    training that frees and makes as many of them as checkpointing does then holds several times what it uses.
+    """
+    try:
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_TENSOR)
+    except (AttributeError, OSError, TypeError):
+        return  # another C library, another way of keeping memory
 
 
 def _processor() -> str:

@@ -286,6 +286,6 @@ def test_a_run_from_pipes_resumes_bit_equal(tmp_path: Path) -> None:
     death = Death("replace", 3, after=True)
     command = start(tmp_path / "log", "train", data, *steps, "--out", tmp_path / "run", death=death)
     assert command.wait() == -9, command.text()
-    assert run("train", "--resume", tmp_path / "run").code == 0
+    assert run("train", data, "--resume", tmp_path / "run").code == 0
     assert different_tensors(tmp_path / "run", tmp_path / "whole") == []
     assert metrics(tmp_path / "run") == metrics(tmp_path / "whole")
