@@ -15,7 +15,7 @@ from PIL import Image
 
 from residuum.data import jpeg
 from residuum.data.crops import crop
-from residuum.data.decoding import decode_native, opened, pixels_of
+from residuum.data.decoding import Unreadable, decode_native, opened, pixels_of
 from residuum.data.preprocessing import resample
 
 
@@ -76,6 +76,13 @@ def test_it_is_turned_as_exif_says(orientation: int) -> None:
     data = encoded(20, 30, exif=exif)
     assert np.array_equal(decode_native(data), pixels_of(opened(data)))
     assert np.array_equal(decode_native(data, 4)[:4], pixels_of(opened(data))[:4])
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
+def test_a_truncated_file_is_refused_whatever_of_it_is_wanted(share: float) -> None:
+    data = encoded(400, 300)
+    with pytest.raises(Unreadable):
+        decode_native(data[: int(share * len(data))], 300)
 
 
 def test_odd_files_are_left_to_pillow() -> None:

@@ -17,6 +17,7 @@ _HEIGHT_AT = 5
 """Where a frame header has its height, counted from the marker (ITU-T T.81, B.2.2)."""
 _BLOCK = 32
 """Rows are cut at multiples of this: whole units of every subsampling, and as much again."""
+_END = b"\xff\xd9"
 _ALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 """Markers without a segment."""
 
@@ -78,7 +79,9 @@ def decoded(data: bytes, frame: Frame, rows: int | None = None) -> np.ndarray | 
     colours = "GRAY" if frame.components == 1 else "RGB"
     cut = None if rows is None else (-(-rows // _BLOCK) + 1) * _BLOCK
     try:
-        if cut is None or cut >= frame.height or not frame.sequential or frame.orientation != 1:
+        # a file without its end is cut off somewhere: decoded whole, so that it is found out
+        whole = data.endswith(_END)
+        if cut is None or cut >= frame.height or not frame.sequential or frame.orientation != 1 or not whole:
             return simplejpeg.decode_jpeg(data, colours)
         # bytes behind the last row are a complaint in strict reading
         shorter = bytearray(data)
