@@ -168,6 +168,25 @@ def test_a_killed_worker_ends_all_and_the_run_goes_on_with_any_number(two: Path,
     assert record(folder)["pieces"] == 2
 
 
+@pytest.mark.parametrize("told", ["torchrun", "one of them"])
+def test_a_signal_stops_all_after_the_same_step_saved(told: str, tmp_path: Path) -> None:
+    log, folder = tmp_path / "log", tmp_path / "run"
+    process = torchrun(2, log, *DIGITS, "--steps", "4000", "--out", folder)
+    end = time.monotonic() + 120
+    while not (folder / "checkpoints" / "last.safetensors").exists():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.05)
+    if told == "torchrun":
+        process.send_signal(signal.SIGINT)
+    else:
+        children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True)
+        os.kill(int(children.stdout.split()[-1]), signal.SIGTERM)
+    assert process.wait(120) != 0
+    assert record(folder)["status"] == "stopped", log.read_text()
+    assert log.read_text().count("residuum: stopped after step") == 1
+
+
 def test_a_run_begun_alone_goes_on_with_two(tmp_path: Path) -> None:
     begun = subprocess.Popen(
         [sys.executable, "-m", "residuum", *DIGITS, "--steps", "4000", "--out", str(tmp_path / "run")],

@@ -122,7 +122,7 @@ class Trainer:
         engine = self.ready()
         at = self._resume(engine)
         engine.connect()
-        with StopRequest() as stop, self.reporter.track("training", "steps") as update:
+        with StopRequest(patient=self.processes.count > 1) as stop, self.reporter.track("training", "steps") as update:
             batches = self.batches.from_step(at.step)
             since = saved = time.perf_counter()
             engine.train_mode()

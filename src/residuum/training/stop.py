@@ -17,10 +17,14 @@ class Stopped(Exception):
 
 
 class StopRequest:
-    """A context in which the first SIGINT or SIGTERM is only noted; a second one acts as ever."""
+    """A context in which the first SIGINT or SIGTERM is only noted; a second one acts as ever.
 
-    def __init__(self) -> None:
+    Where it is `patient` every one is noted: torchrun passes Ctrl-C on to processes that the terminal has told already.
+    """
+
+    def __init__(self, patient: bool = False) -> None:
         self.signal_number: int | None = None
+        self._patient = patient
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
@@ -31,7 +35,8 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.signal_number = number
-        self._restore()
+        if not self._patient:
+            self._restore()
 
     def _restore(self) -> None:
         while self._before:
