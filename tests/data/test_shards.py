@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tars import tar_of
 from test_archives import cifar
 
 from commands import TINY, Death, refused, run, start
@@ -49,16 +50,6 @@ def by_name(manifest: Manifest) -> dict[str, tuple[str, str, str | None, bytes]]
         )
         for i, name in enumerate(manifest.names)
     }
-
-
-def tar_of(path: Path, members: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return path
 
 
 def encoded(seed: int, suffix: str = "JPEG", size: tuple[int, int] = (16, 16)) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tars import tar_of
 
 from commands import TINY, refused, run
 from residuum.data.shards import originals, writing
@@ -25,15 +26,6 @@ def jpeg(seed: int = 0) -> bytes:
     stream = io.BytesIO()
     picture(16, 16, seed).save(stream, "JPEG")
     return stream.getvalue()
-
-
-def tar_of(path: Path, members: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return path
 
 
 GOOD = {"a.jpg": jpeg(1), "a.cls": b"0", "b.jpg": jpeg(2), "b.cls": b"1"}

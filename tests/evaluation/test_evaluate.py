@@ -19,7 +19,7 @@ from residuum.data.manifest import Manifest
 from residuum.data.preprocessing import Preprocessing
 from residuum.data.sources import open_data
 from residuum.errors import UserError
-from residuum.evaluation.evaluate import evaluate_network, logits_of, protocol_of
+from residuum.evaluation.evaluate import all_logits, judged, logits_of, protocol_of
 from residuum.inference import load
 from residuum.progress import Reporter
 from samples import picture_folder, tiny_model, tiny_network
@@ -58,16 +58,9 @@ def test_every_picture_counts_once_and_in_order(digits: Manifest, n: int, batch_
     network = Echo()
     network.register_forward_hook(lambda _m, inputs, _o: shapes.append(tuple(inputs[0].shape)))
     told: list[tuple[int, int]] = []
-    evaluation = evaluate_network(
-        network,
-        digits,
-        indices,
-        EvalBatches(digits, indices, view, batch_size),
-        ("even", "odd"),
-        {},
-        labels=digits.labels[indices] % 2,
-        progress=lambda done, total: told.append((done, total)),
-    )
+    batches = EvalBatches(digits, indices, view, batch_size)
+    logits = all_logits(network, batches, progress=lambda done, total: told.append((done, total)))
+    evaluation = judged(logits, digits, indices, ("even", "odd"), {}, labels=digits.labels[indices] % 2)
     pixels = np.stack([digits.pictures.read(int(i), 1) for i in indices])[..., 0] / 255
     expected = torch.tensor(np.stack([pixels.mean((1, 2)), pixels[:, 0, 0]], 1)).softmax(1).numpy()
     assert np.abs(evaluation.probabilities - expected).max() < 1e-6

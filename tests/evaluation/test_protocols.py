@@ -25,7 +25,7 @@ from residuum.data.manifest import Manifest
 from residuum.data.preprocessing import Preprocessing
 from residuum.data.sources import open_data
 from residuum.errors import UserError
-from residuum.evaluation.evaluate import evaluate_network, protocol_of
+from residuum.evaluation.evaluate import all_logits, judged, protocol_of
 from residuum.evaluation.metrics import Evaluation
 from residuum.evaluation.protocols import TAKES, Record, choose_protocol, record
 from residuum.evaluation.views import views
@@ -129,7 +129,8 @@ def test_center_is_what_it_was_bit_for_bit(model: Model, manifest: Manifest) -> 
     view, every = model.artifact.preprocessing, np.arange(len(manifest))
     batches = EvalBatches(manifest, every, view, 7, mean_picture=model.mean_picture)
     record = protocol_of(manifest, "all", view.to_dict())
-    expected = evaluate_network(model.network, manifest, every, batches, model.classes, record, labels=manifest.labels)
+    logits = all_logits(model.network, batches)
+    expected = judged(logits, manifest, every, model.classes, record, labels=manifest.labels)
     found = model.evaluate(manifest, batch_size=7)
     assert np.array_equal(found.probabilities, expected.probabilities)
     assert np.array_equal(found.losses, expected.losses)

@@ -102,6 +102,9 @@ def test_the_average_follows_the_weights(tmp_path: Path) -> None:
     assert parts.different(parts.state(of.network), found) == []
 
 
+COMPILES = pytest.mark.skipif(
+    not os.environ.get("RESIDUUM_SLOW") or not shutil.which("g++"), reason="compiling takes a minute"
+)
 WAYS = ("--set", "ema=0.9", "--set", "accumulate=3", "--set", "memory=low")
 
 
@@ -115,9 +118,10 @@ def test_a_killed_run_in_all_these_ways_resumes_to_the_same_weights(tmp_path: Pa
     assert metrics(tmp_path / "whole") == metrics(tmp_path / "cut")
 
 
-def test_float16_learns(tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", ["precision=float16", pytest.param("compile=true", marks=COMPILES)])
+def test_it_learns(setting: str, tmp_path: Path) -> None:
     command = ("train", "digits", *TINY, "--recipe", "debug", "--steps", "30", "--batch-size", "64")
-    outcome = run(*command, "--set", "precision=float16", "--out", tmp_path / "run")
+    outcome = run(*command, "--set", setting, "--out", tmp_path / "run")
     assert outcome.code == 0, outcome.err
     rows = metrics(tmp_path / "run")
     assert rows[-1]["train_loss"] < 0.7 * rows[0]["train_loss"]
@@ -148,12 +152,3 @@ def test_a_new_head_is_not_lost_to_an_average_that_has_not_begun(tmp_path: Path)
     assert parts.different(parts.state(of.result), before) == []
     of.finish()
     assert parts.different(parts.state(of.network), before) == []
-
-
-@pytest.mark.skipif(not os.environ.get("RESIDUUM_SLOW") or not shutil.which("g++"), reason="compiling takes a minute")
-def test_compiled_training_learns(tmp_path: Path) -> None:
-    command = ("train", "digits", *TINY, "--recipe", "debug", "--steps", "30", "--batch-size", "64")
-    outcome = run(*command, "--set", "compile=true", "--out", tmp_path / "run")
-    assert outcome.code == 0, outcome.err
-    rows = metrics(tmp_path / "run")
-    assert rows[-1]["train_loss"] < 0.7 * rows[0]["train_loss"]

@@ -44,24 +44,6 @@ def all_logits(
     return np.concatenate(found)
 
 
-def evaluate_network(
-    network: nn.Module,
-    manifest: Manifest,
-    indices: np.ndarray,
-    batches: EvalBatches,
-    classes: Sequence[str],
-    protocol: dict[str, Any],
-    *,
-    labels: np.ndarray | None = None,
-    precision: torch.dtype = torch.float32,
-    temperature: float = 1.0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Evaluation:
-    """What the network says about the pictures `indices` of a manifest, in that order; the rest as in `judged`."""
-    logits = all_logits(network, batches, precision, progress)
-    return judged(logits, manifest, indices, classes, protocol, labels=labels, temperature=temperature)
-
-
 def judged(
     logits: np.ndarray,
     manifest: Manifest,
