@@ -213,7 +213,12 @@ def test_namesakes_are_told_by_their_folders(place: Path, tmp_path: Path) -> Non
     for name in ("a/run", "b/run"):
         shutil.copytree(place / "seed0", tmp_path / name)
     labels = compare([tmp_path / "a" / "run", tmp_path / "b" / "run", place / "seed1", place / "test.json"]).labels
-    assert labels == ("resnet20 (a/run)", "resnet20 (b/run)", "resnet20 (seed1)", "test")
+    assert labels == (
+        "resnet20 of 8 layers (a/run)",
+        "resnet20 of 8 layers (b/run)",
+        "resnet20 of 8 layers (seed1)",
+        "test",
+    )
 
 
 def _truncate(path: Path) -> None:
@@ -371,7 +376,14 @@ def test_the_page_stands_alone_and_shows_what_the_terminal_shows(place: Path, tm
     assert addresses
     assert all(address.startswith("data:image/") for address in addresses)
     assert "script" not in {tag for tag, _ in page.elements}
-    for words in ("spec.shortcut", "resnet20 (seed0)", "95% interval", "Over seeds", "Without a result", "diverged"):
+    for words in (
+        "spec.shortcut",
+        "resnet20 of 8 layers (seed0)",
+        "95% interval",
+        "Over seeds",
+        "Without a result",
+        "diverged",
+    ):
         assert words in page.text
     for line in outcome.out.splitlines():
         if "of 359" in line:

@@ -41,13 +41,13 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=1, ensure_ascii=True) + "\n")
 
 
-def make_folder(path: Path) -> None:
-    """The folder and its parents; UserError where that is not allowed."""
+def make_folder(path: Path, option: str = "--out") -> None:
+    """The folder and its parents; UserError naming the option to change where that is not allowed."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"cannot make the folder {shown(path)}: {error.strerror or error}; choose another --out"
+            f"cannot make the folder {shown(path)}: {error.strerror or error}; choose another {option}"
         ) from None
 
 

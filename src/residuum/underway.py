@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from residuum import artifact, cost, finetuning
+from residuum import artifact, catalog, cost, finetuning
 from residuum.artifact import MEAN_PICTURE, Artifact
 from residuum.config import to_dict
 from residuum.data.batches import EvalBatches
@@ -62,6 +62,7 @@ def logits_on(session: Session, network: nn.Module, part: str) -> np.ndarray:
                 session.views[part] = EvalBatches(
                     session.manifest, own, session.setup.preprocessing, min(256, len(own)),
                     workers=session.facts["workers"], mean_picture=session.setup.mean_picture,
+                    kept=True,
                 )  # fmt: skip
             found = all_logits(network, session.views[part])
     return session.processes.all_rows(found, len(indices))
@@ -130,7 +131,8 @@ def say_choices(setup: Setup, facts: dict[str, Any], reporter: Reporter) -> None
     optimizer = setup.recipe.optimizer
     reporter.say(f"data: {shown(facts['data']['argument'])}: {setup.spec.classes} classes, {counts} pictures")
     reporter.say(
-        f"model: {setup.name}, {parameters:,} parameters, input {setup.spec.channels}x{height}x{width}"
+        f"model: {catalog.member(setup.name, setup.spec)}, {parameters:,} parameters, "
+        f"input {setup.spec.channels}x{height}x{width}"
         + (f", shortcut {setup.spec.shortcut}" if isinstance(setup.spec, NetworkSpec) else "")
     )
     for line in finetuning.choices(facts):

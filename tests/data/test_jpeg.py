@@ -16,6 +16,7 @@ from PIL import Image
 from residuum.data import jpeg
 from residuum.data.crops import crop
 from residuum.data.decoding import Unreadable, decode_native, opened, pixels_of
+from residuum.data.jpeg import Need
 from residuum.data.preprocessing import resample
 
 
@@ -44,7 +45,7 @@ def test_it_is_what_pillow_gives(
     assert (frame.height, frame.width, frame.sequential) == (height, width, not progressive)
     whole = pixels_of(opened(data))
     assert np.array_equal(decode_native(data), whole)
-    part = decode_native(data, rows)
+    part = decode_native(data, Need(rows))
     assert len(part) >= min(rows, height)
     assert np.array_equal(part[:rows], whole[:rows])
 
@@ -59,14 +60,14 @@ def test_photos_are_what_pillow_gives(realdata: Path) -> None:
         whole = pixels_of(opened(data))
         assert np.array_equal(decode_native(data), whole)
         rows = len(whole) // 3
-        assert np.array_equal(decode_native(data, rows)[:rows], whole[:rows])
+        assert np.array_equal(decode_native(data, Need(rows))[:rows], whole[:rows])
     assert quick > 0.9 * len(files)
 
 
 def test_less_is_decoded_for_less() -> None:
     data = encoded(900, 300)
-    assert len(decode_native(data, 100)) < 200
-    assert len(decode_native(data, 890)) == 900
+    assert len(decode_native(data, Need(100))) < 200
+    assert len(decode_native(data, Need(890))) == 900
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -75,14 +76,14 @@ def test_it_is_turned_as_exif_says(orientation: int) -> None:
     exif[0x0112] = orientation
     data = encoded(20, 30, exif=exif)
     assert np.array_equal(decode_native(data), pixels_of(opened(data)))
-    assert np.array_equal(decode_native(data, 4)[:4], pixels_of(opened(data))[:4])
+    assert np.array_equal(decode_native(data, Need(4))[:4], pixels_of(opened(data))[:4])
 
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.99])
 def test_a_truncated_file_is_refused_whatever_of_it_is_wanted(share: float) -> None:
     data = encoded(400, 300)
     with pytest.raises(Unreadable):
-        decode_native(data[: int(share * len(data))], 300)
+        decode_native(data[: int(share * len(data))], Need(300))
 
 
 def test_odd_files_are_left_to_pillow() -> None:
@@ -104,7 +105,7 @@ def test_noise_is_no_frame_or_no_harm(noise: bytes, at: int) -> None:
     frame = jpeg.frame_of(damaged)
     if frame is not None and frame.height * frame.width < 10**6:
         jpeg.decoded(damaged, frame)
-        jpeg.decoded(damaged, frame, 3)
+        jpeg.decoded(damaged, frame, Need(rows=3, reduced=2))
 
 
 def test_whole_pixel_boxes_are_resized_as_by_pillow() -> None:

@@ -145,10 +145,22 @@ def test_a_record_that_was_changed_is_refused(whole: Path, tmp_path: Path) -> No
         (("responses", "--models", "nowhere.safetensors"), "cannot read the model file"),
         (("degradation", "--data", "nowhere"), "nowhere"),
         (("degradation", "--val", "0", "--budget", "5steps"), "has no held-out part"),
+        (("degradation", "--depths"), "--depths requires at least 1"),
+        (("degradation", "--depths", "100000004", "--budget", "5steps"), "more than the 20,000 layers"),
     ],
 )
 def test_misuse_is_one_sentence(arguments: tuple[str, ...], said: str, tmp_path: Path) -> None:
     assert said in refused("study", *arguments, "--out", tmp_path / "o")
+
+
+@pytest.mark.parametrize("option", ["--out", "--runs"])
+def test_where_nothing_can_be_written_nothing_is_trained(option: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    places = {"--out": tmp_path / "o", option: tmp_path / "file"}
+    arguments = [part for place in places.items() for part in place]
+    message = refused("study", "degradation", *SMALL, *arguments)
+    assert "cannot make the folder" in message
+    assert message.rstrip().endswith(f"choose another {option}")
 
 
 def test_a_duration_is_settled_once(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from commands import run
+from residuum.report.plots import LIGHT
+from residuum.studies.figures import Line, Panel, panels, top_of
 from residuum.studies.identity import attempt
 
 TINY = ("--seeds", 1, "--budget", "12steps", "--set", "batch_size=16")
@@ -33,6 +35,10 @@ def test_responses_from_runs_and_from_their_files_are_the_same(runs: Path, tmp_p
     read = conduct(tmp_path / "b", "responses", "--data", "digits", "--models", *files)
     assert fresh["tables"][0]["rows"] == read["tables"][0]["rows"]
     assert [row[:2] for row in read["tables"][0]["rows"]] == [["plain-8", "7"], ["residual-8", "7"]]
+    (claim,) = read["tables"][1]["rows"]
+    residual, plain = map(float, claim[2].split(", "))
+    assert claim[0] == "residual-8 below plain-8"
+    assert residual <= plain if claim[1] == "yes" else residual >= plain
 
 
 def test_gradients_are_seen_from_the_first_step_to_the_last(tmp_path: Path) -> None:
@@ -59,6 +65,7 @@ def test_protocols_measure_the_same_models(runs: Path, tmp_path: Path) -> None:
     assert [row[0] for row in rows] == ["center", "flip", "ten-crop", "fully-convolutional", "multi-scale"]
     assert all(row[3] != "–" for row in rows), "two models make an ensemble"
     assert rows[2][1].startswith("10 of 16 x 16")
+    assert {row[0] for row in found["tables"][1]["rows"]} == {"resnet20 of 8 layers"}
 
 
 def test_depth_says_what_does_not_fit(tmp_path: Path) -> None:
@@ -77,6 +84,21 @@ def test_replay_takes_out_one_ingredient_at_a_time(tmp_path: Path) -> None:
     assert len(ingredients["rows"]) == 12
     recipes = [json.loads(path.read_text())["trial"]["recipe"] for path in (tmp_path / "runs").glob("*.json")]
     assert len({json.dumps(recipe, sort_keys=True) for recipe in recipes}) == 15, "each is another recipe"
+
+
+def test_an_axis_ends_above_what_lines_reach_after_their_beginning() -> None:
+    falling = Line("", range(20), [95.0, 90.0, *[30.0] * 18])
+    assert 30 < top_of([falling]) < 40
+    assert top_of([Line("", [1, 2], [91.0, 93.0])]) == 100
+
+
+def test_lines_of_the_same_names_in_all_panels_have_one_legend() -> None:
+    names = [Line(name, [1, 2], [1.0, 2.0]) for name in ("plain", "residual")]
+    shared = panels(Panel("a", names, "x"), Panel("b", names, "x"))(LIGHT)
+    assert len(shared.legends) == 1
+    assert not any(axes.get_legend() for axes in shared.axes)
+    own = panels(Panel("a", names, "x"), Panel("b", names[:1], "x"))(LIGHT)
+    assert [bool(axes.get_legend()) for axes in own.axes] == [True, False]
 
 
 def test_zero_is_learned_sooner_than_the_identity() -> None:

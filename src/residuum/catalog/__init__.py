@@ -8,7 +8,7 @@ from typing import Any
 from residuum.catalog import comparison, dense, inception_resnet, others, resnets
 from residuum.catalog.entries import Entry
 from residuum.errors import UserError, nearest, shown
-from residuum.plan import check, dilated, with_depth, with_width
+from residuum.plan import check, dilated, layers_of_depth, with_depth, with_width
 from residuum.spec import AnySpec, Written
 
 CATALOG: dict[str, Entry] = {
@@ -54,4 +54,11 @@ def spec(
     return found if output_stride is None else dilated(found, output_stride)
 
 
-__all__ = ["CATALOG", "Entry", "entry", "spec"]
+def member(name: str, found: AnySpec) -> str:
+    """The name of the entry a spec was made from, with its layers where the entry has another number of them."""
+    layers = layers_of_depth(found)
+    known = name in CATALOG and layers_of_depth(CATALOG[name].spec) != layers
+    return f"{name} of {layers} layers" if known else name
+
+
+__all__ = ["CATALOG", "Entry", "entry", "member", "spec"]

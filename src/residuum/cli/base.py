@@ -20,7 +20,9 @@ app = App(
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document and nothing else.")]
 Flag = Parameter(negative="")
-Numbers = Annotated[tuple[float, ...], Parameter(consume_multiple=True)]
+Several = Parameter(consume_multiple=1, negative="")
+"""An option with one value or more."""
+Numbers = Annotated[tuple[float, ...], Several]
 # file names may begin with a dash (after --), hold anything, and are never options
 Files = Annotated[list[str], Parameter(negative="")]
 

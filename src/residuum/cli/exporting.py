@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-
-from residuum.cli.base import Flag, Json, app, print_json
+from residuum.cli.base import Flag, Json, Several, app, print_json
 
 
 @app.command
@@ -46,7 +44,7 @@ def export(
 def bench(
     model: Path,
     *,
-    batch_size: Annotated[tuple[int, ...], Parameter(consume_multiple=True, negative="")] = (1, 16),
+    batch_size: Annotated[tuple[int, ...], Several] = (1, 16),
     data: str | None = None,
     device: str = "auto",
     json: Json = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from residuum.cli.base import Json, app, print_json
+from residuum.cli.base import Json, Several, app, print_json
 
 
 @app.command
@@ -18,8 +18,8 @@ def study(
     data: str | None = None,
     budget: str | None = None,
     seeds: int | None = None,
-    depths: Annotated[tuple[int, ...] | None, Parameter(consume_multiple=True)] = None,
-    models: Annotated[tuple[Path, ...] | None, Parameter(consume_multiple=True)] = None,
+    depths: Annotated[tuple[int, ...] | None, Several] = None,
+    models: Annotated[tuple[Path, ...] | None, Several] = None,
     set: Annotated[list[str] | None, Parameter(name="--set", negative="")] = None,
     val: float | None = None,
     out: Path | None = None,

@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from cyclopts import Parameter
-
-from residuum.cli.base import Files, Flag, Json, app, print_json
+from residuum.cli.base import Files, Flag, Json, Several, app, print_json
 from residuum.cli.options import parse_size
 from residuum.errors import UserError, shown
-
-Several = Parameter(consume_multiple=True, negative="")
 
 
 @app.command

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from residuum import artifact
+from residuum.catalog import member
 from residuum.comparison.entries import Entry, read_results
 from residuum.comparison.settings import settings_of
 from residuum.config import Part, to_dict
@@ -167,10 +168,11 @@ def _with_network(entry: Entry, facts: Mapping[str, Any], using: Iterable[type[P
     """The entry with its settings and what its network costs."""
     entry = replace(entry, settings=settings_of(facts, using))
     try:
-        plan = make_plan(read_spec(facts["spec"], shown(entry.source), using))
+        spec = read_spec(facts["spec"], shown(entry.source), using)
+        plan = make_plan(spec)
     except UserError:  # parts from outside the package: the rest can be compared all the same
         return entry
-    return replace(entry, parameters=plan.parameters, macs=plan.macs)
+    return replace(entry, name=member(entry.name, spec), parameters=plan.parameters, macs=plan.macs)
 
 
 def _history(run: Run) -> tuple[dict[str, Any], ...]:

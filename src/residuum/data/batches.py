@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from residuum.data.augment import MOST_OPERATIONS, Augment
-from residuum.data.crops import crop, random_box
+from residuum.data.crops import crop, random_box, shrunk
+from residuum.data.jpeg import Need
 from residuum.data.lanes import order_of
 from residuum.data.manifest import Manifest
 from residuum.data.mixing import erase, mix
@@ -156,15 +157,20 @@ class TrainBatches:
                 for position, chance in zip(plan.positions, plan.chances[:, _BOX], strict=True)
             ]
         full = self._preprocessing
+        if plan.size == full.size:
+            return [partial(self._views.own, position) for position in plan.positions]
         resize = max(round(full.resize * max(plan.size) / max(full.size)), max(plan.size))
-        smaller = full if plan.size == full.size else replace(full, size=plan.size, resize=resize)
+        smaller = replace(full, size=plan.size, resize=resize)
         return [partial(self._views.one, position, smaller) for position in plan.positions]
 
     def _random_crop(self, position: int, chance: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         height, width = self._views.sides(position)
         box = random_box(height, width, self._preprocessing.size, self._augment, chance)
-        picture = self._views.picture(position, math.ceil(box[3]) + 1)
-        return crop(picture, size, box)
+        rows = math.ceil(box[3]) + 1
+        if not self._augment.reduced:
+            return crop(self._views.picture(position, Need(rows)), size, box)
+        by = self._views.reduction(position)
+        return crop(self._views.part(position, Need(rows, by)), size, box if by == 1 else shrunk(box, by))
 
     def _finish(self, plan: _Plan, pixels: np.ndarray) -> Batch:
         """Everything that is done to a whole batch at once."""
@@ -208,7 +214,8 @@ class EvalBatches:
     """Batches of fixed shape over the pictures at `indices`, in their order; the last is filled up and
     masked.
 
-    The rows that fill it repeat the last picture. `workers` as in `TrainBatches`.
+    The rows that fill it repeat the last picture. `workers` as in `TrainBatches`. With `kept` a second pass decodes
+    nothing again, if there is room.
     """
 
     def __init__(
@@ -219,6 +226,7 @@ class EvalBatches:
         batch_size: int,
         workers: int = 0,
         mean_picture: np.ndarray | None = None,
+        kept: bool = False,
     ) -> None:
         if not len(indices):
             raise UserError("there are no pictures to evaluate")
@@ -229,6 +237,7 @@ class EvalBatches:
         self._workers = workers
         self._normalise = Normaliser(preprocessing, mean_picture)
         self._views = Views(manifest.pictures, self._indices, preprocessing)
+        self._one = self._views.own if kept else partial(self._views.one, preprocessing=preprocessing)
 
     @property
     def pictures(self) -> int:
@@ -245,7 +254,7 @@ class EvalBatches:
             for positions in cuts:
                 yield self._finish(positions, self._views.stack(positions))
             return
-        calls = ((p, [partial(self._views.one, i, self._preprocessing) for i in p]) for p in cuts)
+        calls = ((p, [partial(self._one, i) for i in p]) for p in cuts)
         work = ordered(calls, self._workers)
         try:
             for positions, pictures in work:

@@ -41,6 +41,12 @@ def random_box(height: int, width: int, size: tuple[int, int], augment: Augment,
     return left * x, top * y, min((left + size[1]) * x, width), min((top + size[0]) * y, height)
 
 
+def shrunk(box: Box, by: int) -> Box:
+    """The box in a picture whose sides are divided by `by` and rounded up, in whole pixels, at least one."""
+    left, top = int(box[0] / by), int(box[1] / by)
+    return left, top, max(round(box[2] / by), left + 1), max(round(box[3] / by), top + 1)
+
+
 def crop(picture: np.ndarray, size: tuple[int, int], box: Box) -> np.ndarray:
     """The box of a uint8 (H, W, C) picture, antialiased bilinear, as uint8 (*size, C).
 

@@ -27,6 +27,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
 from residuum.data import jpeg
+from residuum.data.jpeg import WHOLE, Need
 from residuum.errors import UserError, one_line
 
 MAX_PIXELS = 128 * 2**20
@@ -78,25 +79,33 @@ def is_picture_name(name: str) -> bool:
     return bool(stem) and not name.startswith(".") and (dot + suffix).lower() in SUFFIXES
 
 
-def decode(source: Path | bytes, channels: int, rows: int | None = None) -> np.ndarray:
+def decode(source: Path | bytes, channels: int, need: Need = WHOLE) -> np.ndarray:
     """The picture of a file, or of a file's bytes, as uint8 of shape (height, width, channels).
 
-    `channels` is 1 (grey, ITU-R 601 luma) or 3 (RGB). With `rows`, so many from the top are enough: further ones may be
-    missing. Raises `Unreadable` with a short reason.
+    `channels` is 1 (grey, ITU-R 601 luma) or 3 (RGB); `need` what of it is needed. Raises `Unreadable` with a short
+    reason.
     """
-    return as_channels(decode_native(source, rows), channels)
+    return as_channels(decode_native(source, need), channels)
 
 
-def decode_native(source: Path | bytes, rows: int | None = None) -> np.ndarray:
+def decode_native(source: Path | bytes, need: Need = WHOLE) -> np.ndarray:
     """As `decode`, with one channel where the file stores a grey picture and three where it stores
     colours."""
     data = source if isinstance(source, bytes) else bytes_of(source)
     frame = jpeg.frame_of(data)
     if frame is not None and frame.height * frame.width <= MAX_PIXELS:
-        pixels = jpeg.decoded(data, frame, rows)
+        pixels = jpeg.decoded(data, frame, need)
         if pixels is not None:
             return upright(pixels, frame.orientation)
-    return pixels_of(opened(data))
+    pixels = pixels_of(opened(data))
+    return pixels if need.reduced == 1 else reduced(pixels, need.reduced)
+
+
+def reduced(pixels: np.ndarray, by: int) -> np.ndarray:
+    """uint8 (H, W, 1 or 3) with one pixel, the mean, for each `by` by `by`; sides are rounded up."""
+    grey = pixels.shape[-1] == 1
+    small = np.asarray(Image.fromarray(pixels[..., 0] if grey else pixels).reduce(by))
+    return small[..., None] if grey else small
 
 
 def opened(data: bytes) -> ImageFile.ImageFile:

@@ -1,7 +1,7 @@
 """Ordinary JPEG files, decoded by libjpeg-turbo without a detour: the same pixels as through Pillow, in less time.
 
-Where only the upper part of a picture is wanted, as for a random crop, the decoder is told that the picture ends there:
-what lies below costs nothing.
+Where only the upper part of a picture is needed, as for a random crop, the decoder is told that the picture ends there:
+what lies below costs nothing. Where less detail is, it makes one pixel of 2 x 2, 4 x 4 or 8 x 8.
 """
 
 from __future__ import annotations
@@ -20,6 +20,24 @@ _BLOCK = 32
 _END = b"\xff\xd9"
 _ALONE = frozenset((0x01, *range(0xD0, 0xD8)))
 """Markers without a segment."""
+
+
+REDUCTIONS = (8, 4, 2, 1)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What of a picture is needed; the default is all of it.
+
+    rows     so many from the top are enough: further ones may be missing
+    reduced  1, 2, 4 or 8: one pixel, their mean, for so many by so many; both sides are divided and rounded up
+    """
+
+    rows: int | None = None
+    reduced: int = 1
+
+
+WHOLE = Need()
 
 
 @dataclass(frozen=True)
@@ -71,22 +89,26 @@ def frame_of(data: bytes) -> Frame | None:
         return None
 
 
-def decoded(data: bytes, frame: Frame, rows: int | None = None) -> np.ndarray | None:
+def decoded(data: bytes, frame: Frame, need: Need = WHOLE) -> np.ndarray | None:
     """The pixels as they lie in the file, not turned: uint8 (H, W, 1 or 3); None where the decoder complains.
 
-    With `rows`, of an upright sequential file at least so many rows from the top are right; others may be missing.
+    Rows are left out of upright sequential files.
     """
     colours = "GRAY" if frame.components == 1 else "RGB"
-    cut = None if rows is None else (-(-rows // _BLOCK) + 1) * _BLOCK
+    cut = None if need.rows is None else (-(-need.rows // _BLOCK) + 1) * _BLOCK
+    # the decoder takes the smallest size of its own that is not below these
+    width = -(-frame.width // need.reduced)
     try:
         # a file without its end is cut off somewhere: decoded whole, so that it is found out
         whole = data.endswith(_END)
         if cut is None or cut >= frame.height or not frame.sequential or frame.orientation != 1 or not whole:
-            return simplejpeg.decode_jpeg(data, colours)
+            height = -(-frame.height // need.reduced)
+            return simplejpeg.decode_jpeg(data, colours, min_height=height, min_width=width)
         # bytes behind the last row are a complaint in strict reading
         shorter = bytearray(data)
         struct.pack_into(">H", shorter, frame.header + _HEIGHT_AT, cut)
-        return simplejpeg.decode_jpeg(shorter, colours, strict=False)
+        height = -(-cut // need.reduced)
+        return simplejpeg.decode_jpeg(shorter, colours, min_height=height, min_width=width, strict=False)
     except ValueError:
         return None
 

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from residuum.data.decoding import Unreadable, as_channels, decode, size_of
+from residuum.data.decoding import Unreadable, as_channels, decode, reduced, size_of
+from residuum.data.jpeg import WHOLE, Need
 from residuum.errors import UserError, shown
 
 
@@ -34,11 +35,9 @@ class Pictures(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
-        """Picture `index` as uint8 (H, W, channels). Raises UserError naming a file that cannot be read.
-
-        With `rows`, so many from the top are enough: further ones may be missing.
-        """
+    def read(self, index: int, channels: int, need: Need = WHOLE) -> np.ndarray:
+        """Picture `index`, or what is needed of it, as uint8 (H, W, channels). Raises UserError naming a file that
+        cannot be read."""
         ...
 
 
@@ -57,8 +56,8 @@ class ArrayPictures:
     def __len__(self) -> int:
         return len(self._array)
 
-    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
-        return as_channels(self._array[index], channels)
+    def read(self, index: int, channels: int, need: Need = WHOLE) -> np.ndarray:
+        return _of_needed(as_channels(self._array[index], channels), need)
 
     def stack(self, indices: np.ndarray, channels: int) -> np.ndarray:
         """The pictures at `indices` as one uint8 array (n, H, W, channels)."""
@@ -79,8 +78,8 @@ class ListPictures:
     def __len__(self) -> int:
         return len(self._arrays)
 
-    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
-        return as_channels(self._arrays[index], channels)
+    def read(self, index: int, channels: int, need: Need = WHOLE) -> np.ndarray:
+        return _of_needed(as_channels(self._arrays[index], channels), need)
 
 
 class FilePictures:
@@ -99,12 +98,12 @@ class FilePictures:
     def __len__(self) -> int:
         return len(self._paths)
 
-    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
+    def read(self, index: int, channels: int, need: Need = WHOLE) -> np.ndarray:
         path = self._paths[index]
         data = _bytes_of(path)
         if hashlib.sha256(data).digest() != self._digests[index]:
             raise _changed(path)
-        return _decoded(path, data, channels, rows)
+        return _decoded(path, data, channels, need)
 
 
 class ListedPictures:
@@ -126,12 +125,12 @@ class ListedPictures:
     def __len__(self) -> int:
         return len(self._names)
 
-    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
+    def read(self, index: int, channels: int, need: Need = WHOLE) -> np.ndarray:
         path = self._root / self._names[index]
         data = _bytes_of(path)
         if len(data) != self._lengths[index]:
             raise _changed(path)
-        return _decoded(path, data, channels, rows)
+        return _decoded(path, data, channels, need)
 
 
 class _HeaderSizes:
@@ -153,6 +152,10 @@ class _HeaderSizes:
         return self._known[index]
 
 
+def _of_needed(pixels: np.ndarray, need: Need) -> np.ndarray:
+    return pixels if need.reduced == 1 else reduced(pixels, need.reduced)
+
+
 def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -167,9 +170,9 @@ def _changed(path: Path) -> UserError:
     return UserError(f"{shown(path)} has changed since the data were scanned; start again to scan them anew")
 
 
-def _decoded(path: Path, data: bytes, channels: int, rows: int | None) -> np.ndarray:
+def _decoded(path: Path, data: bytes, channels: int, need: Need) -> np.ndarray:
     try:
-        return decode(data, channels, rows)
+        return decode(data, channels, need)
     except Unreadable as error:
         raise _undecodable(path, error) from error
 

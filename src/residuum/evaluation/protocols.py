@@ -60,7 +60,8 @@ class View:
 
     def __post_init__(self) -> None:
         if any(side < 1 for side in (*self.sides, *(self.size or ()))):
-            raise UserError(f"resize, sides and crop must be at least 1 pixel, not {self.sides} and {self.size}")
+            least = min(*self.sides, *(self.size or ()), 1)
+            raise UserError(f"sides of pictures and crops must be at least 1 pixel, and one of them is {least}")
         if len(set(self.sides)) < len(self.sides):
             raise UserError(f"each of the sides {', '.join(map(str, self.sides))} may be given once")
         if self.size is None and (self.crops or not self.sides):

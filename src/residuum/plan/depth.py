@@ -15,6 +15,9 @@ from residuum.plan.nodes import Node, flatten
 from residuum.plan.transitions import InBlock, transition_of
 from residuum.spec import AnySpec, NetworkSpec, Size, Stage, Stem, StemConv, Written, each
 
+DEEPEST = 20_000
+"""The deepest network of the literature has 10,000 layers (Xiao et al. 2018, arXiv 1806.05393)."""
+
 Scaled = TypeVar("Scaled", Stage, StemConv)
 
 
@@ -53,6 +56,8 @@ def with_depth(spec: AnySpec, depth: int) -> NetworkSpec:
             f"depth {depth} cannot be set: the stages of this network differ in depth "
             f"({', '.join(str(stage.depth) for stage in spec.stages)}); choose a network of that depth by name"
         )
+    if depth > DEEPEST:
+        raise UserError(f"depth {depth} is more than the {DEEPEST:,} layers that are built; give a smaller one")
     fixed = _fixed(spec)
     step = sum(branch_of(spec, stage).layers(spec) for stage in spec.stages)
     blocks, rest = divmod(depth - fixed, step)

@@ -21,6 +21,6 @@ FAST = Recipe(
     optimizer=SGD(lr=0.3, momentum=0.9, nesterov=True, weight_decay=5e-4, decay_norms_and_biases=False),
     schedule=OneCycle(warmup=0.2),
     label_smoothing=0.02,
-    augment=Augment(crop_padding=2, padding="reflect", mirror=True, area=(0.35, 1.0)),
+    augment=Augment(crop_padding=2, padding="reflect", mirror=True, area=(0.35, 1.0), reduced=True),
     resolution=((0.5, 0.5), (0.7, 0.625), (0.8, 0.875)),
 )

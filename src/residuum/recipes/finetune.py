@@ -20,6 +20,6 @@ FINETUNE = Recipe(
     optimizer=SGD(lr=0.03, momentum=0.9, nesterov=True, weight_decay=1e-4, decay_norms_and_biases=False),
     schedule=Cosine(warmup=0.1),
     label_smoothing=0.02,
-    augment=Augment(crop_padding=2, padding="reflect", mirror=True, area=(0.35, 1.0)),
+    augment=Augment(crop_padding=2, padding="reflect", mirror=True, area=(0.35, 1.0), reduced=True),
     finetune=FineTune(),
 )

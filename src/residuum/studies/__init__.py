@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from residuum.errors import UserError, nearest, shown
+from residuum.files import make_folder
 from residuum.progress import Reporter
 from residuum.studies import degradation, depth, gradients, identity, protocols, replay, responses, shortcuts
 from residuum.studies.budget import parse_budget
@@ -82,6 +83,10 @@ def study(
         place=Place(place, Path(runs) if runs is not None else place / "runs"),
         reporter=reporter or Reporter(),
     )
+    # hours later would be too late to say so
+    make_folder(request.place.out)
+    if "runs" in chosen.options:
+        make_folder(request.place.runs, "--out" if runs is None else "--runs")
     findings = chosen.conduct(request)
     findings.write(place)
     return findings

@@ -8,7 +8,7 @@ from typing import Any
 
 from residuum.studies import paper
 from residuum.studies.by_the_paper import errors_in_words, grouped, training_line, validation_line, wishes
-from residuum.studies.figures import Panel, Tone, panels, strengths
+from residuum.studies.figures import Panel, Tone, panels, strengths, top_of
 from residuum.studies.findings import (
     MISSING,
     Figure,
@@ -157,7 +157,7 @@ def _curves(groups: dict[tuple[str, int], list[dict[str, Any]]], depths: Sequenc
             for record in groups[kind, depth]:
                 lines.append(training_line(record, f"{depth} layers, training", tone, strength))
                 lines.append(validation_line(record, f"{depth} layers, validation", tone, strength))
-        shown.append(Panel(NAMES[kind], lines, "iteration", "error (%)" if kind == "plain" else "", top=80))
+        shown.append(Panel(NAMES[kind], lines, "iteration", "error (%)" if kind == "plain" else "", top=top_of(lines)))
     caption = (
         "Training error (thin) and validation error (bold) by iteration, one line for each seed (the paper's Fig. 6)."
     )

@@ -9,11 +9,13 @@ from typing import Literal
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from residuum.report.plots import Draw, Palette, restrain
 
 Tone = Literal["first", "second"]
+WIDTH = 8.8
+"""Inches; pages stretch figures to their own width, so that equal widths here give letters of equal size there."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes."""
+    """One pair of axes; `ticks` names the places 1, 2, ... of an axis without numbers."""
 
     title: str
     lines: Sequence[Line]
@@ -44,16 +46,33 @@ class Panel:
     log_x: bool = False
     log_y: bool = False
     top: float | None = None
+    ticks: Sequence[str] = ()
+
+
+def top_of(lines: Sequence[Line]) -> float:
+    """Where an axis of errors ends: above all that lines reach after the first tenth of their way."""
+    late = [y for line in lines for y in list(line.y)[len(line.y) // 10 :]]
+    return min(1.08 * max(late, default=100.0), 100.0)
 
 
 def panels(*shown: Panel, height: float = 3.4) -> Draw:
-    """Panels side by side on a common scale of y."""
+    """Panels side by side on a common scale of y; where all have lines of the same names, these are said once."""
+    names = [list(dict.fromkeys(line.label for line in panel.lines)) for panel in shown]
+    together = len(shown) > 1 and len(names[0]) > 1 and all(each == names[0] for each in names)
 
     def draw(palette: Palette) -> Figure:
-        figure = Figure(figsize=(4.4 * len(shown), height), facecolor=palette.paper, layout="constrained")
+        figure = Figure(figsize=(WIDTH, height), facecolor=palette.paper, layout="constrained")
         grid = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
         for axes, panel in zip(grid, shown, strict=True):
             _panel(axes, panel, palette)
+            if not together and len({line.label for line in panel.lines}) > 1:
+                axes.legend(frameon=False, fontsize=8.5, labelcolor=palette.ink)
+        if together:
+            handles, labels = grid[0].get_legend_handles_labels()
+            figure.legend(
+                handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8.5,
+                labelcolor=palette.ink,
+            )  # fmt: skip
         return figure
 
     return draw
@@ -77,16 +96,22 @@ def _panel(axes: Axes, panel: Panel, palette: Palette) -> None:
         named.add(line.label)
     if panel.log_x:
         axes.set_xscale("log")
+    elif panel.ticks:
+        axes.set_xticks(range(1, len(panel.ticks) + 1), panel.ticks)
+        axes.margins(x=0.1)
+    else:
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     if panel.log_y:
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(0, panel.top)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.set_title(panel.title, loc="left", fontsize=10, color=palette.ink)
     axes.set_xlabel(panel.xlabel, color=palette.muted, fontsize=9)
     axes.set_ylabel(panel.ylabel, color=palette.muted, fontsize=9)
-    if len(named) > 1:
-        axes.legend(frameon=False, fontsize=8.5, labelcolor=palette.ink)
 
 
 def _blend(colour: str, paper: str, strength: float) -> tuple[float, float, float]:

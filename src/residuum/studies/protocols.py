@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from residuum.catalog import member
 from residuum.data.manifest import Manifest
 from residuum.data.opening import default_workers
 from residuum.errors import UserError, shown
@@ -61,7 +62,7 @@ def conduct(request: Request) -> Findings:
         for name in NAMES
     )
     columns = ("protocol", "views", "#error (%), mean ± s.d. over models", "#ensemble (%)",
-               "#paper, ResNet-50 on ImageNet, top-1 / top-5 (%)")  # fmt: skip
+               "#paper, ResNet-50, ImageNet, top-1 / top-5 (%)")  # fmt: skip
     first_evaluation = found["center"][0]
     return Findings(
         study="protocols",
@@ -137,18 +138,18 @@ def _models(models: Sequence[Model], paths: Sequence[Path]) -> Table:
         training = model.artifact.training
         steps = str(training["length"]["steps"]) if "length" in training else MISSING
         layers, seed = str(layers_of_depth(model.artifact.spec)), str(training.get("seed", MISSING))
-        rows.append((model.name, layers, seed, steps, shown(path.parent.name), model.digest()[:12]))
+        name = member(model.name, model.artifact.spec)
+        rows.append((name, layers, seed, steps, shown(path.parent.name), model.digest()[:12]))
     return Table("Models", ("network", "#layers", "#seed", "#steps", "folder", "digest"), tuple(rows))
 
 
 def _figure(errors: dict[str, list[float]], together: dict[str, Evaluation | None]) -> Figure:
     places = range(1, len(NAMES) + 1)
     lines = [
-        Line("each model", places, [errors[name][i] for name in NAMES], "second", thin=True)
+        Line("each model", places, [errors[name][i] for name in NAMES], "second", points=True)
         for i in range(len(errors["center"]))
     ]
     joined = [_error(one) for name in NAMES if (one := together[name]) is not None]
     if joined:
-        lines.append(Line("ensemble", places, joined, "first"))
-    ticks = ", ".join(f"{place} {name}" for place, name in zip(places, NAMES, strict=True))
-    return Figure("protocols", f"Error by protocol: {ticks}.", panels(Panel("", lines, "protocol", "error (%)")))
+        lines.append(Line("ensemble", places, joined, "first", points=True))
+    return Figure("protocols", "Error by protocol.", panels(Panel("", lines, "", "error (%)", ticks=NAMES)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,10 @@ def _findings(
         title=TITLE,
         question=QUESTION,
         answer=answer,
-        tables=(Table("Standard deviation of layer responses", columns, tuple(rows), note),),
+        tables=(
+            Table("Standard deviation of layer responses", columns, tuple(rows), note),
+            *_beside_the_paper(average),
+        ),
         figures=(_figure(mean),),
         protocol=(
             ("measured on", f"at most {PICTURES} held-out pictures, evaluation mode, mean over seeds"),
@@ -147,6 +151,25 @@ def _findings(
         ),
         records=records,
     )
+
+
+def _beside_the_paper(average: dict[str, float]) -> tuple[Table, ...]:
+    """What the paper reads off its Fig. 7, which has no numbers, and whether it is so here."""
+    claims = []
+    for name in _ordered(average):
+        kind, layers = name.split("-")
+        if kind == "residual" and (twin := f"plain-{layers}") in average:
+            claims.append((name, twin))
+    residual = [name for name in _ordered(average) if name.startswith("residual")]
+    claims += [(deep, shallow) for shallow, deep in pairwise(residual)]
+    if not claims:
+        return ()
+    rows = tuple(
+        (f"{low} below {high}", "yes" if average[low] < average[high] else "no",
+         f"{average[low]:.3f}, {average[high]:.3f}")
+        for low, high in claims
+    )  # fmt: skip
+    return (Table("What the paper finds", ("in the paper's Fig. 7", "so here", "#mean std"), rows),)
 
 
 def _ordered(names: Iterable[str]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from residuum.studies import paper
 from residuum.studies.by_the_paper import errors_in_words, grouped, held_out_errors, training_line, wishes
-from residuum.studies.figures import Panel, panels, strengths
+from residuum.studies.figures import Panel, panels, strengths, top_of
 from residuum.studies.findings import (
     MISSING,
     Figure,
@@ -67,7 +67,7 @@ def conduct(request: Request) -> Findings:
         )
     columns = (
         "shortcut", "#parameters", "#multiply-adds", "#training error (%)", "#validation error (%)",
-        "#paper, 34 layers on ImageNet, top-1 / top-5 (%)",
+        "#paper, 34 layers, ImageNet, top-1 / top-5 (%)",
     )  # fmt: skip
     order = ", ".join(f"{option} {means[option]:.2f}%" for option in sorted(means, key=means.__getitem__))
     return Findings(
@@ -95,5 +95,5 @@ def _curves(groups: dict[str, list[dict[str, Any]]]) -> Figure:
         for option, group in groups.items()
         for record in group
     ]
-    panel = Panel("", lines, "iteration", "training error (%)", top=80)
+    panel = Panel("", lines, "iteration", "training error (%)", top=top_of(lines))
     return Figure("curves", "Training error by iteration, one line for each seed.", panels(panel, height=3.8))

@@ -11,6 +11,7 @@ from concurrent.futures import Future
 import numpy as np
 
 from residuum.data.decoding import Unreadable, decode
+from residuum.data.jpeg import WHOLE, Need
 from residuum.data.pictures import Sizes
 from residuum.data.shards.listing import Shard, Shards
 from residuum.data.shards.transfer import Files, fetch
@@ -45,10 +46,10 @@ class ShardPictures:
     def __len__(self) -> int:
         return len(self._names)
 
-    def read(self, index: int, channels: int, rows: int | None = None) -> np.ndarray:
+    def read(self, index: int, channels: int, need: Need = WHOLE) -> np.ndarray:
         """As `Pictures.read`."""
         try:
-            return decode(self.bytes_of(index), channels, rows)
+            return decode(self.bytes_of(index), channels, need)
         except Unreadable as error:
             where = self._shards[self.shard_of[index]].place.name
             raise UserError(
