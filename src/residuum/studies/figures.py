@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from residuum.report.plots import Draw, Palette, restrain
 
@@ -56,8 +57,8 @@ def top_of(lines: Sequence[Line]) -> float:
 
 
 def panels(*shown: Panel, height: float = 3.4) -> Draw:
-    """Panels side by side on a common scale of y; where all have lines of the same names, these are said once."""
-    names = [list(dict.fromkeys(line.label for line in panel.lines)) for panel in shown]
+    """Panels side by side on a common scale of y; where all have the same kinds of lines, these are named once."""
+    names = [list(dict.fromkeys((line.label, line.tone, line.dashed) for line in panel.lines)) for panel in shown]
     together = len(shown) > 1 and len(names[0]) > 1 and all(each == names[0] for each in names)
 
     def draw(palette: Palette) -> Figure:
@@ -96,6 +97,7 @@ def _panel(axes: Axes, panel: Panel, palette: Palette) -> None:
         named.add(line.label)
     if panel.log_x:
         axes.set_xscale("log")
+        _few_ticks(axes.xaxis, [value for line in panel.lines for value in line.x])
     elif panel.ticks:
         axes.set_xticks(range(1, len(panel.ticks) + 1), panel.ticks)
         axes.margins(x=0.1)
@@ -103,15 +105,22 @@ def _panel(axes: Axes, panel: Panel, palette: Palette) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     if panel.log_y:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        _few_ticks(axes.yaxis, [value for line in panel.lines for value in line.y])
     else:
         axes.set_ylim(0, panel.top)
         axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     axes.set_title(panel.title, loc="left", fontsize=10, color=palette.ink)
     axes.set_xlabel(panel.xlabel, color=palette.muted, fontsize=9)
     axes.set_ylabel(panel.ylabel, color=palette.muted, fontsize=9)
+
+
+def _few_ticks(axis: XAxis | YAxis, values: Sequence[float]) -> None:
+    """Plain numbers on a logarithmic axis: 1, 2, 5, 10, ... or powers of ten where there are many."""
+    positive = [value for value in values if value > 0]
+    wide = bool(positive) and max(positive) > 100 * min(positive)
+    axis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def _blend(colour: str, paper: str, strength: float) -> tuple[float, float, float]:

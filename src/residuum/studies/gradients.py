@@ -70,7 +70,7 @@ def conduct(request: Request) -> Findings:
     records, steps = request.trained(lambda steps: trials(depth, request, steps))
     groups = grouped(trials(depth, request, steps), records, "kind")
     ratios = {kind: _ratio(group, 0) for kind, group in groups.items()}
-    said = [f"{kind} {ratio:.2g}" for kind, ratio in ratios.items() if ratio is not None]
+    said = [f"{kind} {_told(ratio)}" for kind, ratio in ratios.items() if ratio is not None]
     return Findings(
         study="gradients",
         title=TITLE,
@@ -109,6 +109,11 @@ def _ratio(group: list[dict[str, Any]], at: int) -> float | None:
     return math.exp(sum(map(math.log, found)) / len(found)) if found else None
 
 
+def _told(ratio: float) -> str:
+    """Two digits, without a power of ten: 1,200, 2.8, 0.74."""
+    return f"{float(f'{ratio:.2g}'):,.12g}"
+
+
 def _table(groups: dict[str, list[dict[str, Any]]], depth: int) -> Table:
     rows = []
     for kind, group in groups.items():
@@ -118,7 +123,7 @@ def _table(groups: dict[str, list[dict[str, Any]]], depth: int) -> Table:
         rows.append(
             (
                 kind,
-                *(MISSING if ratio is None else f"{ratio:.2g}" for ratio in ratios),
+                *(MISSING if ratio is None else _told(ratio) for ratio in ratios),
                 f"{sum(trained) / len(trained):.2f}" if trained else MISSING,
                 f"{sum(held_out) / len(held_out):.2f}" if held_out else MISSING,
                 f"{len(diverged)} of {len(group)}",
