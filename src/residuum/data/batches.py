@@ -170,7 +170,7 @@ class TrainBatches:
         if not self._augment.reduced:
             return crop(self._views.picture(position, Need(rows)), size, box)
         by = self._views.reduction(position)
-        return crop(self._views.part(position, Need(rows, by)), size, box if by == 1 else shrunk(box, by))
+        return crop(self._views.part(position, Need(rows, by)), size, shrunk(box, by))
 
     def _finish(self, plan: _Plan, pixels: np.ndarray) -> Batch:
         """Everything that is done to a whole batch at once."""

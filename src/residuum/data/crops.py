@@ -43,6 +43,8 @@ def random_box(height: int, width: int, size: tuple[int, int], augment: Augment,
 
 def shrunk(box: Box, by: int) -> Box:
     """The box in a picture whose sides are divided by `by` and rounded up, in whole pixels, at least one."""
+    if by == 1:
+        return box
     left, top = int(box[0] / by), int(box[1] / by)
     return left, top, max(round(box[2] / by), left + 1), max(round(box[3] / by), top + 1)
 

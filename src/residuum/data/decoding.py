@@ -97,12 +97,13 @@ def decode_native(source: Path | bytes, need: Need = WHOLE) -> np.ndarray:
         pixels = jpeg.decoded(data, frame, need)
         if pixels is not None:
             return upright(pixels, frame.orientation)
-    pixels = pixels_of(opened(data))
-    return pixels if need.reduced == 1 else reduced(pixels, need.reduced)
+    return reduced(pixels_of(opened(data)), need.reduced)
 
 
 def reduced(pixels: np.ndarray, by: int) -> np.ndarray:
     """uint8 (H, W, 1 or 3) with one pixel, the mean, for each `by` by `by`; sides are rounded up."""
+    if by == 1:
+        return pixels
     grey = pixels.shape[-1] == 1
     small = np.asarray(Image.fromarray(pixels[..., 0] if grey else pixels).reduce(by))
     return small[..., None] if grey else small

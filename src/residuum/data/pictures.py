@@ -57,7 +57,7 @@ class ArrayPictures:
         return len(self._array)
 
     def read(self, index: int, channels: int, need: Need = WHOLE) -> np.ndarray:
-        return _of_needed(as_channels(self._array[index], channels), need)
+        return reduced(as_channels(self._array[index], channels), need.reduced)
 
     def stack(self, indices: np.ndarray, channels: int) -> np.ndarray:
         """The pictures at `indices` as one uint8 array (n, H, W, channels)."""
@@ -79,7 +79,7 @@ class ListPictures:
         return len(self._arrays)
 
     def read(self, index: int, channels: int, need: Need = WHOLE) -> np.ndarray:
-        return _of_needed(as_channels(self._arrays[index], channels), need)
+        return reduced(as_channels(self._arrays[index], channels), need.reduced)
 
 
 class FilePictures:
@@ -150,10 +150,6 @@ class _HeaderSizes:
             except Unreadable as error:
                 raise _undecodable(path, error) from error
         return self._known[index]
-
-
-def _of_needed(pixels: np.ndarray, need: Need) -> np.ndarray:
-    return pixels if need.reduced == 1 else reduced(pixels, need.reduced)
 
 
 def _bytes_of(path: Path) -> bytes:
