@@ -79,6 +79,11 @@ def give_back_freed_memory() -> None:
         return  # another C library, another way of keeping memory
 
 
+def processor_features() -> str:
+    """The instructions the processor knows, as Linux tells them."""
+    return f"{platform.machine()} {_cpu_info('flags') or _cpu_info('Features')}"
+
+
 def _processor() -> str:
     return _cpu_info("model name") or platform.processor() or platform.machine()
 

@@ -51,6 +51,13 @@ def make_folder(path: Path, option: str = "--out") -> None:
         ) from None
 
 
+def cache_folder() -> Path | None:
+    """Where things are kept that can be made again; None for a user without a home."""
+    with contextlib.suppress(RuntimeError):
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "residuum"
+    return None
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

@@ -31,6 +31,7 @@ from residuum.run import Run
 from residuum.training.engine import refuse_device
 from residuum.training.loop import Diverged, Trainer, Watch
 from residuum.training.pretrained import Pretrained, fitted_spec, view_of
+from residuum.training.quick import TORCH, pick_kernels
 from residuum.training.recipe import Length, Recipe, resolution_at
 from residuum.training.setup import Setup, choose_network, settle
 from residuum.training.stop import Stopped
@@ -70,7 +71,8 @@ def begin(
         "deterministic": wanted.deterministic,
         "pieces": pieces.of,
         "lanes": pieces.of,
-        "environment": describe_environment(device, precision) | {"processes": str(processes.count)},
+        "environment": describe_environment(device, precision)
+        | {"processes": str(processes.count), "kernels": pick_kernels(setup.recipe, device)},
     }
     folder = out if out is not None else _new_folder(f"{setup.name}-{Path(manifest.argument).name or 'data'}")
     with processes.together():
@@ -134,6 +136,10 @@ def resume(
         device = pick_device(device_type(facts))
         manifest = _data_of(facts, data, folder, reporter)
         recipe = from_dict(Recipe, facts["recipe"], shown(folder / "run.json"))
+        if facts["environment"].get("kernels", TORCH) == TORCH:
+            recipe = replace(recipe, kernels="torch")
+        elif pick_kernels(recipe, device) == TORCH:
+            reporter.say("there is no C compiler here: from here on by torch's operators, which round otherwise")
         start = finetuning.start(run, facts, (*wanted.using, *classes_of_parts(wanted)))
         with reporter.track("averaging pictures", "pictures") as update:
             setup = settle(manifest, facts["name"], spec, recipe, update, start and view_of(start))

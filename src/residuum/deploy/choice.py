@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from residuum.deploy.timing import rates
 from residuum.devices import describe_environment
 from residuum.errors import UserError
 from residuum.evaluation.runtime import Runtime
-from residuum.files import write_json
+from residuum.files import cache_folder, write_json
 from residuum.inference import Model, Picture
 from residuum.progress import Reporter
 
@@ -138,9 +137,8 @@ def _key(model: Model, backend: str, pictures: int) -> str:
 
 def memory() -> Path | None:
     """The file of choices in the user's cache folder; None where there is no such folder."""
-    with suppress(RuntimeError):  # no home
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "residuum" / "backends.json"
-    return None
+    folder = cache_folder()
+    return folder and folder / "backends.json"
 
 
 def _recall() -> dict[str, Choice]:

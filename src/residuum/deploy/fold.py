@@ -6,13 +6,14 @@ and bias b - g m / sqrt(v + eps) does both (Jacob et al. 2018, arXiv 1712.05877,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from copy import deepcopy
 from itertools import pairwise
 from typing import Any
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from residuum.nets.network import steps
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -28,20 +29,11 @@ def folded(network: nn.Module) -> nn.Module:
     copy = deepcopy(network).eval().requires_grad_(False)
     for chain in copy.modules():
         if type(chain) is nn.Sequential:
-            for (_, _, first), (parent, name, second) in pairwise(list(_steps(chain))):
+            for (_, _, first), (parent, name, second) in pairwise(list(steps(chain))):
                 if type(first) in CONVOLUTIONS and type(second) in BATCH_NORMS and second.running_mean is not None:
                     _take_over(first, second)
                     setattr(parent, name, nn.Identity())
     return copy
-
-
-def _steps(chain: nn.Sequential) -> Iterator[tuple[nn.Module, str, nn.Module]]:
-    """(parent, name, module) of what is done one after the other, through chains inside chains."""
-    for name, module in chain.named_children():
-        if type(module) is nn.Sequential:
-            yield from _steps(module)
-        else:
-            yield chain, name, module
 
 
 def _take_over(conv: Any, norm: Any) -> None:

@@ -72,6 +72,15 @@ class Network(nn.Module):
         return found
 
 
+def steps(chain: nn.Sequential) -> Iterator[tuple[nn.Module, str, nn.Module]]:
+    """(parent, name, module) of what is done one after the other, through chains inside chains."""
+    for name, module in chain.named_children():
+        if type(module) is nn.Sequential:
+            yield from steps(module)
+        else:
+            yield chain, name, module
+
+
 def make_network(
     plan: NetworkPlan, *, device: torch.device | str = "cpu", generator: torch.Generator | None = None
 ) -> Network:

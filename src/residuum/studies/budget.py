@@ -12,8 +12,10 @@ import torch
 
 from residuum.errors import UserError, shown
 from residuum.nets.network import make_network
-from residuum.plan import NetworkPlan
+from residuum.plan import make_plan
 from residuum.tasks import classification
+from residuum.training.quick import TORCH, pick_kernels, quick
+from residuum.training.setup import Setup
 
 FULL = 64_000
 """Iterations of the paper's CIFAR-10 runs (section 4.2)."""
@@ -68,18 +70,20 @@ def steps_within(seconds: float, step_seconds: Sequence[float]) -> int:
     return int(steps // unit * unit)
 
 
-def step_seconds(plan: NetworkPlan, batch_size: int, device: torch.device, precision: torch.dtype) -> float:
+def step_seconds(setup: Setup, device: torch.device, precision: torch.dtype) -> float:
     """Measured seconds of a training step on random pictures: the fastest of a few."""
+    plan = make_plan(setup.spec)
     network = make_network(plan, generator=torch.Generator().manual_seed(0)).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    inputs = torch.randn(batch_size, plan.spec.channels, *plan.spec.input_size(), device=device)
+    run = network if pick_kernels(setup.recipe, device) == TORCH else quick(network)
+    inputs = torch.randn(setup.length.batch_size, plan.spec.channels, *plan.spec.input_size(), device=device)
     inputs = inputs.to(memory_format=torch.channels_last)
-    targets = torch.zeros(batch_size, dtype=torch.int64, device=device)
+    targets = torch.zeros(len(inputs), dtype=torch.int64, device=device)
     best = math.inf
     for _ in range(TIMED_STEPS):
         start = time.perf_counter()
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = network(inputs)
+            logits = run(inputs)
         classification.loss(logits, targets).backward()
         if device.type == "cuda":
             torch.cuda.synchronize(device)

@@ -60,8 +60,7 @@ def steps_of(study: str, budget: Budget, trials: Trials, manifest: Manifest, pla
             if facts not in seconds:
                 device = pick_device(draft.trial.wishes.device or "auto")
                 precision = pick_precision(draft.setup.recipe.precision, device)
-                plan = make_plan(draft.setup.spec)
-                seconds[facts] = step_seconds(plan, draft.setup.length.batch_size, device, precision)
+                seconds[facts] = step_seconds(draft.setup, device, precision)
     steps = steps_within(budget.seconds, [seconds[json.dumps(draft.facts["network"])] for draft in drafts])
     make_folder(place.out)
     write_json(file, [*settled, asked | {"steps": steps}])

@@ -23,6 +23,7 @@ from residuum.tasks import classification
 from residuum.tasks.classification import Criterion, Mix
 from residuum.training.learning import Learning
 from residuum.training.optimizer import make_optimizer
+from residuum.training.quick import TORCH, pick_kernels, quick
 from residuum.training.recipe import Recipe
 
 
@@ -87,7 +88,7 @@ class Engine:
         if recipe.ema:
             average = get_ema_multi_avg_fn(recipe.ema)
             self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
-        self._run = network
+        self._run = network if pick_kernels(recipe, self.device) == TORCH else quick(network)
 
     def connect(self) -> None:
         """Link the processes, once weights and optimizer are as training begins or goes on."""
@@ -96,7 +97,7 @@ class Engine:
             with connected(), warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)
                 self._run = self._linked = DistributedDataParallel(
-                    self.network, broadcast_buffers=False, gradient_as_bucket_view=True,
+                    self._run, broadcast_buffers=False, gradient_as_bucket_view=True,
                     device_ids=[torch.cuda.current_device()] if self.device.type == "cuda" else None,
                 )  # fmt: skip
         if self.recipe.compile:

@@ -67,7 +67,7 @@ class _Bench:
         draft = self.settle(choice, 0, 1)
         device = pick_device("auto")
         precision = pick_precision(draft.setup.recipe.precision, device)
-        each = step_seconds(make_plan(draft.setup.spec), draft.setup.length.batch_size, device, precision)
+        each = step_seconds(draft.setup, device, precision)
         return steps_within(self.seconds, [each])
 
 

@@ -1,0 +1,97 @@
+"""Our C routines, compiled for the processor at hand when they are first needed, and kept.
+
+Nothing depends on them: where there is no C compiler, or none that makes what torch's own threads can run, there are
+torch's operators.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from residuum.devices import processor_features
+from residuum.files import cache_folder
+
+SOURCES = ("norms.c", "weight_gradient.c")
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+"""No -ffast-math: a NaN has to stay one, and linking with it would change rounding in the whole process."""
+SECONDS = 120.0
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The compiled routines, and by which compiler."""
+
+    library: ctypes.CDLL
+    compiler: str
+
+    @property
+    def weight_gradient(self) -> bool:
+        """Whether this processor has the instructions that the weights' gradient is written in."""
+        return bool(self.library.has_weight_gradient())
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The routines, or None where they cannot be had (no compiler, not Linux, torch without GNU's OpenMP)."""
+    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
+    threads = _library_of_threads()
+    if compiler is None or threads is None:
+        return None
+    try:
+        version = _output([compiler, "--version"]).splitlines()[0]
+        # torch's own, made visible to the routines: a second set of threads would be in the way of the first
+        ctypes.CDLL(threads, mode=ctypes.RTLD_GLOBAL)
+        return Kernels(ctypes.CDLL(str(_compiled(compiler, version))), version)
+    except (OSError, subprocess.SubprocessError, IndexError):
+        return None
+
+
+def _library_of_threads() -> str | None:
+    """The file of GNU's OpenMP that torch has loaded."""
+    try:
+        lines = Path("/proc/self/maps").read_text().splitlines()
+    except OSError:
+        return None
+    return next((line.split()[-1] for line in lines if "/libgomp" in line), None)
+
+
+def _compiled(compiler: str, version: str) -> Path:
+    """The shared library for these sources, this compiler and this processor; it is made once."""
+    here = Path(__file__).parent
+    content = [(here / name).read_text() for name in SOURCES]
+    known = hashlib.sha256("\0".join((*content, *FLAGS, version, processor_features())).encode())
+    folder = _writable(cache_folder())
+    library = folder / f"{known.hexdigest()[:16]}.so"
+    if not library.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as work:
+            objects = [str(Path(work) / f"{name}.o") for name in SOURCES]
+            for name, made in zip(SOURCES, objects, strict=True):
+                _output([compiler, *FLAGS, "-c", str(here / name), "-o", made])
+            made = Path(work) / library.name
+            _output([compiler, "-shared", *objects, "-o", str(made), "-lm"])
+            os.replace(made, library)  # whole or not at all, whoever else is at it
+    return library
+
+
+def _writable(cache: Path | None) -> Path:
+    """A folder in the user's cache, or one for this process where there is none."""
+    with suppress(OSError):
+        if cache is not None:
+            (cache / "kernels").mkdir(parents=True, exist_ok=True)
+            if os.access(cache / "kernels", os.W_OK):
+                return cache / "kernels"
+    return Path(tempfile.mkdtemp(prefix="residuum-"))
+
+
+def _output(command: list[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout

@@ -1,0 +1,117 @@
+"""A network as it is trained on a processor: the same modules, fewer passes over memory.
+
+Where batch norm is followed by ReLU, or by the addition of a shortcut and ReLU, one operation does it all; 3x3
+convolutions have a faster gradient. Parameters, buffers and their names are those of the network: the twin holds the
+same modules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+
+import torch
+from torch import Tensor, nn
+
+from residuum.kernels import convolve, convolves, kernels, normalise, normalises
+from residuum.nets.blocks import Residual
+from residuum.nets.merges import Add
+from residuum.nets.network import steps
+from residuum.training.recipe import Recipe
+
+TORCH = "torch"
+"""Training by torch's operators alone."""
+
+
+def pick_kernels(recipe: Recipe, device: torch.device) -> str:
+    """By which routines a network is trained: "torch", or the compiler that made ours."""
+    found = kernels() if recipe.kernels == "own" and device.type == "cpu" and not recipe.compile else None
+    return TORCH if found is None else found.compiler
+
+
+class NormAct(nn.Module):
+    """y = act(norm(x)), act ReLU or nothing."""
+
+    def __init__(self, norm: nn.BatchNorm2d, act: nn.ReLU | None) -> None:
+        super().__init__()
+        self.norm, self.act = norm, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        if normalises(self.norm, x):
+            return normalise(self.norm, x, None, self.act is not None)
+        y = self.norm(x)
+        return y if self.act is None else self.act(y)
+
+
+class Convolution(nn.Module):
+    """y = conv(x)."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, x: Tensor) -> Tensor:
+        return convolve(self.conv, x)
+
+
+class NormAddAct(nn.Module):
+    """y = relu(norm(last of branch) + shortcut(u)), u = before(x): a residual block whose branch ends in batch norm."""
+
+    def __init__(self, block: Residual, branch: nn.Module, norm: nn.BatchNorm2d, act: nn.ReLU | None) -> None:
+        super().__init__()
+        self.before, self.shortcut, self.branch = quick(block.before), quick(block.shortcut), branch
+        self.norm, self.act = norm, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        u = self.before(x)
+        branch, shortcut = self.branch(u), self.shortcut(u)
+        if normalises(self.norm, branch, shortcut):
+            return normalise(self.norm, branch, shortcut, self.act is not None)
+        y = self.norm(branch) + shortcut
+        return y if self.act is None else self.act(y)
+
+
+def quick(module: nn.Module) -> nn.Module:
+    """The twin of a network or of a part of it, in training mode; the module itself where nothing can be won."""
+    if kernels() is None:
+        return module
+    if type(module) is nn.Sequential:
+        return _chain(_modules(module))
+    if type(module) is Residual and type(module.merge) is Add:
+        found = _joined(module)
+        if found is not None:
+            return found
+    if not module._modules:
+        return module
+    twin = copy(module)
+    twin._modules = {name: child and quick(child) for name, child in module._modules.items()}
+    twin.training = True
+    return twin
+
+
+def _joined(block: Residual) -> NormAddAct | None:
+    """A residual block with its last norm, addition and activation as one; None where it is of another kind."""
+    *branch, last = _modules(block.branch) or [block]
+    act, *more = _modules(block.after) or [None]
+    if type(last) is not nn.BatchNorm2d or more or not (act is None or type(act) is nn.ReLU):
+        return None
+    return NormAddAct(block, _chain(branch), last, act)
+
+
+def _modules(chain: nn.Module) -> list[nn.Module]:
+    return [module for _, _, module in steps(chain)] if type(chain) is nn.Sequential else [chain]
+
+
+def _chain(modules: Sequence[nn.Module]) -> nn.Sequential:
+    found: list[nn.Module] = []
+    for step in modules:
+        before = found[-1] if found else None
+        if type(step) is nn.ReLU and isinstance(before, NormAct) and before.act is None:
+            before.act = step
+        elif type(step) is nn.BatchNorm2d:
+            found.append(NormAct(step, None))
+        elif type(step) is nn.Conv2d and not step._forward_pre_hooks and convolves(step):
+            found.append(Convolution(step))
+        else:
+            found.append(quick(step))
+    return nn.Sequential(*found)
