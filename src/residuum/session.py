@@ -72,7 +72,7 @@ def begin(
         "pieces": pieces.of,
         "lanes": pieces.of,
         "environment": describe_environment(device, precision)
-        | {"processes": str(processes.count), "kernels": pick_kernels(setup.recipe, device)},
+        | {"processes": str(processes.count), "kernels": pick_kernels(setup.recipe, device, precision)},
     }
     folder = out if out is not None else _new_folder(f"{setup.name}-{Path(manifest.argument).name or 'data'}")
     with processes.together():
@@ -136,9 +136,10 @@ def resume(
         device = pick_device(device_type(facts))
         manifest = _data_of(facts, data, folder, reporter)
         recipe = from_dict(Recipe, facts["recipe"], shown(folder / "run.json"))
+        precision = getattr(torch, facts["environment"]["precision"])
         if facts["environment"].get("kernels", TORCH) == TORCH:
             recipe = replace(recipe, kernels="torch")
-        elif pick_kernels(recipe, device) == TORCH:
+        elif pick_kernels(recipe, device, precision) == TORCH:
             reporter.say("there is no C compiler here: from here on by torch's operators, which round otherwise")
         start = finetuning.start(run, facts, (*wanted.using, *classes_of_parts(wanted)))
         with reporter.track("averaging pictures", "pictures") as update:
@@ -146,7 +147,6 @@ def resume(
         setup = replace(setup, recipe=recipe, length=Length(**facts["length"]))
         pieces = pieces_of(processes, facts["pieces"])
         pieces.cuts(setup.length.batch_size)
-    precision = getattr(torch, facts["environment"]["precision"])
     if device.type == "cpu" and facts["environment"]["processes"] == str(processes.count):
         torch.set_num_threads(int(facts["environment"]["threads"]))  # sums depend on how they are split
     if pieces.of != facts["pieces"]:

@@ -21,7 +21,8 @@ from residuum.devices import processor_features
 from residuum.files import cache_folder
 
 SOURCES = ("norms.c", "weight_gradient.c")
-COMPILERS = ("cc", "gcc", "clang")
+COMPILERS = ("cc", "gcc")
+"""GNU's: torch's threads are."""
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 """No -ffast-math: a NaN has to stay one, and linking with it would change rounding in the whole process."""
 SECONDS = 120.0
@@ -43,17 +44,15 @@ class Kernels:
 @cache
 def kernels() -> Kernels | None:
     """The routines, or None where they cannot be had (no compiler, not Linux, torch without GNU's OpenMP)."""
-    compiler = next(filter(None, map(shutil.which, COMPILERS)), None)
     threads = _library_of_threads()
-    if compiler is None or threads is None:
-        return None
-    try:
-        version = _output([compiler, "--version"]).splitlines()[0]
-        # torch's own, made visible to the routines: a second set of threads would be in the way of the first
-        ctypes.CDLL(threads, mode=ctypes.RTLD_GLOBAL)
-        return Kernels(ctypes.CDLL(str(_compiled(compiler, version))), version)
-    except (OSError, subprocess.SubprocessError, IndexError):
-        return None
+    for compiler in filter(None, map(shutil.which, COMPILERS)):
+        if threads is not None:
+            with suppress(OSError, subprocess.SubprocessError, IndexError):
+                version = _output([compiler, "--version"]).splitlines()[0]
+                # torch's own, made visible to the routines: a second set of threads would be in the way of the first
+                ctypes.CDLL(threads, mode=ctypes.RTLD_GLOBAL)
+                return Kernels(ctypes.CDLL(str(_compiled(compiler, version))), version)
+    return None
 
 
 def _library_of_threads() -> str | None:

@@ -75,7 +75,7 @@ def step_seconds(setup: Setup, device: torch.device, precision: torch.dtype) -> 
     plan = make_plan(setup.spec)
     network = make_network(plan, generator=torch.Generator().manual_seed(0)).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    run = network if pick_kernels(setup.recipe, device) == TORCH else quick(network)
+    run = network if pick_kernels(setup.recipe, device, precision) == TORCH else quick(network)
     inputs = torch.randn(setup.length.batch_size, plan.spec.channels, *plan.spec.input_size(), device=device)
     inputs = inputs.to(memory_format=torch.channels_last)
     targets = torch.zeros(len(inputs), dtype=torch.int64, device=device)

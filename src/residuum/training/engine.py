@@ -88,7 +88,7 @@ class Engine:
         if recipe.ema:
             average = get_ema_multi_avg_fn(recipe.ema)
             self.average = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
-        self._run = network if pick_kernels(recipe, self.device) == TORCH else quick(network)
+        self._run = network if pick_kernels(recipe, self.device, self.precision) == TORCH else quick(network)
 
     def connect(self) -> None:
         """Link the processes, once weights and optimizer are as training begins or goes on."""

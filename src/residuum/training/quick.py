@@ -23,9 +23,10 @@ TORCH = "torch"
 """Training by torch's operators alone."""
 
 
-def pick_kernels(recipe: Recipe, device: torch.device) -> str:
+def pick_kernels(recipe: Recipe, device: torch.device, precision: torch.dtype) -> str:
     """By which routines a network is trained: "torch", or the compiler that made ours."""
-    found = kernels() if recipe.kernels == "own" and device.type == "cpu" and not recipe.compile else None
+    apply = recipe.kernels == "own" and not recipe.compile and device.type == "cpu" and precision == torch.bfloat16
+    found = kernels() if apply else None
     return TORCH if found is None else found.compiler
 
 
