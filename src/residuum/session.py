@@ -56,6 +56,8 @@ def begin(
         pieces.cuts(setup.length.batch_size)
         refuse_device(setup.recipe, device)
     _refuse_other_data(manifest, processes)
+    recipe, kernels = _alike(setup.recipe, device, precision, processes)
+    setup = replace(setup, recipe=recipe)
     facts: dict[str, Any] = {
         "name": setup.name,
         "status": "running",
@@ -72,7 +74,7 @@ def begin(
         "pieces": pieces.of,
         "lanes": pieces.of,
         "environment": describe_environment(device, precision)
-        | {"processes": str(processes.count), "kernels": pick_kernels(setup.recipe, device, precision)},
+        | {"processes": str(processes.count), "kernels": kernels},
     }
     folder = out if out is not None else _new_folder(f"{setup.name}-{Path(manifest.argument).name or 'data'}")
     with processes.together():
@@ -137,10 +139,14 @@ def resume(
         manifest = _data_of(facts, data, folder, reporter)
         recipe = from_dict(Recipe, facts["recipe"], shown(folder / "run.json"))
         precision = getattr(torch, facts["environment"]["precision"])
-        if facts["environment"].get("kernels", TORCH) == TORCH:
-            recipe = replace(recipe, kernels="torch")
-        elif pick_kernels(recipe, device, precision) == TORCH:
-            reporter.say("there is no C compiler here: from here on by torch's operators, which round otherwise")
+        begun_with = facts["environment"].get("kernels", TORCH)
+        recipe, kernels = _alike(
+            recipe if begun_with != TORCH else replace(recipe, kernels="torch"), device, precision, processes
+        )
+        if kernels != begun_with:
+            reporter.say(
+                f"begun with routines by {begun_with}; from here on with those by {kernels}, which round otherwise"
+            )
         start = finetuning.start(run, facts, (*wanted.using, *classes_of_parts(wanted)))
         with reporter.track("averaging pictures", "pictures") as update:
             setup = settle(manifest, facts["name"], spec, recipe, update, start and view_of(start))
@@ -156,6 +162,14 @@ def resume(
     facts |= {"status": "running", "pieces": pieces.of}
     run.write(facts)
     return Session(run, setup, manifest, facts, device, precision, reporter, start, processes, pieces)
+
+
+def _alike(recipe: Recipe, device: torch.device, precision: torch.dtype, processes: Processes) -> tuple[Recipe, str]:
+    """The recipe, by torch's operators where not all processes have our routines; and whose routines it then uses."""
+    found = processes.gather(pick_kernels(recipe, device, precision))
+    if TORCH in found:
+        return (replace(recipe, kernels="torch") if recipe.kernels == "own" and len(set(found)) > 1 else recipe), TORCH
+    return recipe, found[0]
 
 
 def _data_of(facts: dict[str, Any], data: str | Manifest | None, folder: Path, reporter: Reporter) -> Manifest:

@@ -13,7 +13,16 @@ from residuum.kernels import build, convolve, convolves, kernels, normalise, nor
 from residuum.kernels.convolution import weight_gradient
 
 pytestmark = pytest.mark.skipif(kernels() is None, reason="needs a C compiler and torch with GNU's OpenMP")
-SHAPES = [(2, 16, 8, 8), (3, 5, 3, 7), (4, 600, 2, 2), (1, 33, 5, 1), (7, 1, 9, 9), (33, 48, 4, 4)]
+SHAPES = [
+    (2, 16, 8, 8),
+    (3, 5, 3, 7),
+    (4, 600, 2, 2),
+    (1, 33, 5, 1),
+    (7, 1, 9, 9),
+    (33, 48, 4, 4),
+    (128, 16, 32, 32),
+    (100, 16, 31, 31),
+]
 HALF_STEP = 2.0**-8
 """bfloat16 keeps 8 bits: rounding moves a number by at most this share of itself."""
 
@@ -103,6 +112,7 @@ def test_threads_change_nothing() -> None:
 def test_what_the_norm_does_not_do() -> None:
     x, norm = pictures(2, 16, 4, 4), norm_of(16)
     assert normalises(norm, x)
+    assert not normalises(norm, pictures(2, 32, 4, 4)), "torch says what is wrong"
     assert not normalises(norm, x.float())
     assert not normalises(norm, x.contiguous())
     assert not normalises(norm, x, x[:, :8])
@@ -163,7 +173,9 @@ def test_a_convolution_learns_as_torchs_does() -> None:
     assert our_dw.dtype == torch.float32
 
 
+@needs_instructions
 def test_what_the_convolution_does_not_do() -> None:
+    assert convolves(nn.Conv2d(16, 16, 3, padding=1, bias=False)) != torch.cpu._is_amx_tile_supported()
     for arguments, named in (
         ((16, 16, 1), {}),
         ((16, 16, 3), {"padding": 1, "stride": 2}),
@@ -194,7 +206,7 @@ def test_compiled_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_without_a_compiler_there_are_none(missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if missing == "threads":
-        monkeypatch.setattr(build, "_library_of_threads", lambda: None)
+        monkeypatch.setattr(build, "_threads_are_shared", lambda: False)
     else:
         monkeypatch.setenv("PATH", str(tmp_path))
     if missing == "working compiler":

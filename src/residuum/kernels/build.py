@@ -43,25 +43,21 @@ class Kernels:
 
 @cache
 def kernels() -> Kernels | None:
-    """The routines, or None where they cannot be had (no compiler, not Linux, torch without GNU's OpenMP)."""
-    threads = _library_of_threads()
+    """The routines, or None where they cannot be had (no compiler, or torch's threads are not GNU's OpenMP)."""
     for compiler in filter(None, map(shutil.which, COMPILERS)):
-        if threads is not None:
+        if _threads_are_shared():
             with suppress(OSError, subprocess.SubprocessError, IndexError):
                 version = _output([compiler, "--version"]).splitlines()[0]
-                # torch's own, made visible to the routines: a second set of threads would be in the way of the first
-                ctypes.CDLL(threads, mode=ctypes.RTLD_GLOBAL)
                 return Kernels(ctypes.CDLL(str(_compiled(compiler, version))), version)
     return None
 
 
-def _library_of_threads() -> str | None:
-    """The file of GNU's OpenMP that torch has loaded."""
+def _threads_are_shared() -> bool:
+    """Whether the routines will find the OpenMP that torch has loaded: a second set of threads would be in its way."""
     try:
-        lines = Path("/proc/self/maps").read_text().splitlines()
-    except OSError:
-        return None
-    return next((line.split()[-1] for line in lines if "/libgomp" in line), None)
+        return hasattr(ctypes.CDLL(None), "GOMP_parallel")
+    except (OSError, TypeError):
+        return False
 
 
 def _compiled(compiler: str, version: str) -> Path:
@@ -78,6 +74,8 @@ def _compiled(compiler: str, version: str) -> Path:
                 _output([compiler, *FLAGS, "-c", str(here / name), "-o", made])
             made = Path(work) / library.name
             _output([compiler, "-shared", *objects, "-o", str(made), "-lm"])
+            with open(made, "rb") as written:
+                os.fsync(written.fileno())
             os.replace(made, library)  # whole or not at all, whoever else is at it
     return library
 
@@ -93,4 +91,4 @@ def _writable(cache: Path | None) -> Path:
 
 
 def _output(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
+    return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True, timeout=SECONDS).stdout

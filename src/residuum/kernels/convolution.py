@@ -14,6 +14,8 @@ from residuum.kernels.build import kernels
 
 MOST_WEIGHTS = 128 * 128
 """Input times output channels up to which the sums of all weights stay in the cache while pictures pass by."""
+MOST_THREADS = 16
+"""Every thread has sums of its own, which one adds up."""
 SMALLEST_SIDE = 8
 """Rows shorter than this leave too little to do between one picture and the next."""
 
@@ -83,7 +85,9 @@ def weight_gradient(x: Tensor, dy: Tensor) -> Tensor:
     result = torch.empty((outputs, inputs, 3, 3), memory_format=torch.channels_last)
     pointers = (c_void_p(each.data_ptr()) for each in (x, dy, result))
     if found.library.weight_gradient(
-        *pointers, *map(c_long, (n, height, width, inputs, outputs)), c_int(torch.get_num_threads())
+        *pointers,
+        *map(c_long, (n, height, width, inputs, outputs)),
+        c_int(min(torch.get_num_threads(), n, MOST_THREADS)),
     ):
         raise MemoryError(f"gradient of a 3x3 convolution, {inputs} to {outputs} channels: no memory for its sums")
     return result

@@ -22,7 +22,8 @@ def normalises(norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None = None) 
         and norm.running_mean is not None
         and norm.momentum is not None
         and norm.affine
-        and norm.weight.dtype == torch.float32
+        and norm.num_features == x.shape[1]
+        and norm.weight.dtype == norm.bias.dtype == norm.running_mean.dtype == torch.float32
         and x.device.type == "cpu"
         and x.dtype == torch.bfloat16
         and x.numel() > x.shape[1]

@@ -14,11 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from residuum.kernels import convolve, convolves, kernels, normalise, normalises
-from residuum.nets.blocks import Residual
+from residuum.nets.blocks import Gated, Pieces, Plain, Residual, ScaleBy, SideBySide, SoftThreshold, TwoBranches
 from residuum.nets.merges import Add
-from residuum.nets.network import steps
+from residuum.nets.network import Network, steps
 from residuum.training.recipe import Recipe
 
+CONTAINERS = (Network, Residual, TwoBranches, Gated, Plain, ScaleBy, SideBySide, Pieces, SoftThreshold)
+"""Modules whose forward uses their children as wholes: those may be others that do the same."""
 TORCH = "torch"
 """Training by torch's operators alone."""
 
@@ -38,7 +40,7 @@ class NormAct(nn.Module):
         self.norm, self.act = norm, act
 
     def forward(self, x: Tensor) -> Tensor:
-        if normalises(self.norm, x):
+        if not _watched(self.norm, self.act) and normalises(self.norm, x):
             return normalise(self.norm, x, None, self.act is not None)
         y = self.norm(x)
         return y if self.act is None else self.act(y)
@@ -52,7 +54,7 @@ class Convolution(nn.Module):
         self.conv = conv
 
     def forward(self, x: Tensor) -> Tensor:
-        return convolve(self.conv, x)
+        return self.conv(x) if _watched(self.conv) else convolve(self.conv, x)
 
 
 class NormAddAct(nn.Module):
@@ -66,7 +68,7 @@ class NormAddAct(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         u = self.before(x)
         branch, shortcut = self.branch(u), self.shortcut(u)
-        if normalises(self.norm, branch, shortcut):
+        if not _watched(self.norm, self.act) and normalises(self.norm, branch, shortcut):
             return normalise(self.norm, branch, shortcut, self.act is not None)
         y = self.norm(branch) + shortcut
         return y if self.act is None else self.act(y)
@@ -74,7 +76,7 @@ class NormAddAct(nn.Module):
 
 def quick(module: nn.Module) -> nn.Module:
     """The twin of a network or of a part of it, in training mode; the module itself where nothing can be won."""
-    if kernels() is None:
+    if kernels() is None or _watched(module):
         return module
     if type(module) is nn.Sequential:
         return _chain(_modules(module))
@@ -82,12 +84,21 @@ def quick(module: nn.Module) -> nn.Module:
         found = _joined(module)
         if found is not None:
             return found
-    if not module._modules:
+    if type(module) not in CONTAINERS:
         return module
     twin = copy(module)
     twin._modules = {name: child and quick(child) for name, child in module._modules.items()}
     twin.training = True
     return twin
+
+
+def _watched(*modules: nn.Module | None) -> bool:
+    """Whether hooks wait for one of the modules to be called."""
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+        for module in modules
+        if module is not None
+    )
 
 
 def _joined(block: Residual) -> NormAddAct | None:
@@ -111,7 +122,7 @@ def _chain(modules: Sequence[nn.Module]) -> nn.Sequential:
             before.act = step
         elif type(step) is nn.BatchNorm2d:
             found.append(NormAct(step, None))
-        elif type(step) is nn.Conv2d and not step._forward_pre_hooks and convolves(step):
+        elif type(step) is nn.Conv2d and convolves(step):
             found.append(Convolution(step))
         else:
             found.append(quick(step))
