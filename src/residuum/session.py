@@ -140,19 +140,20 @@ def resume(
         recipe = from_dict(Recipe, facts["recipe"], shown(folder / "run.json"))
         precision = getattr(torch, facts["environment"]["precision"])
         begun_with = facts["environment"].get("kernels", TORCH)
-        recipe, kernels = _alike(
-            recipe if begun_with != TORCH else replace(recipe, kernels="torch"), device, precision, processes
-        )
-        if kernels != begun_with:
-            reporter.say(
-                f"begun with routines by {begun_with}; from here on with those by {kernels}, which round otherwise"
-            )
+        if begun_with == TORCH:
+            recipe = replace(recipe, kernels="torch")
         start = finetuning.start(run, facts, (*wanted.using, *classes_of_parts(wanted)))
         with reporter.track("averaging pictures", "pictures") as update:
             setup = settle(manifest, facts["name"], spec, recipe, update, start and view_of(start))
         setup = replace(setup, recipe=recipe, length=Length(**facts["length"]))
         pieces = pieces_of(processes, facts["pieces"])
         pieces.cuts(setup.length.batch_size)
+    recipe, kernels = _alike(recipe, device, precision, processes)
+    setup = replace(setup, recipe=recipe)
+    if kernels != begun_with:
+        reporter.say(
+            f"begun with routines by {begun_with}; from here on with those by {kernels}, which round otherwise"
+        )
     if device.type == "cpu" and facts["environment"]["processes"] == str(processes.count):
         torch.set_num_threads(int(facts["environment"]["threads"]))  # sums depend on how they are split
     if pieces.of != facts["pieces"]:
@@ -167,9 +168,10 @@ def resume(
 def _alike(recipe: Recipe, device: torch.device, precision: torch.dtype, processes: Processes) -> tuple[Recipe, str]:
     """The recipe, by torch's operators where not all processes have our routines; and whose routines it then uses."""
     found = processes.gather(pick_kernels(recipe, device, precision))
-    if TORCH in found:
-        return (replace(recipe, kernels="torch") if recipe.kernels == "own" and len(set(found)) > 1 else recipe), TORCH
-    return recipe, found[0]
+    if TORCH not in found:
+        return recipe, found[0]
+    some = len(set(found)) > 1
+    return replace(recipe, kernels="torch") if some else recipe, TORCH
 
 
 def _data_of(facts: dict[str, Any], data: str | Manifest | None, folder: Path, reporter: Reporter) -> Manifest:

@@ -37,6 +37,15 @@ static long together(long rows, long channels) {
     return count;
 }
 
+/* the sums of the pixels of a wide row, to those of their channels */
+static void add_up(double *total, const float *first, const float *second, long wide, long channels) {
+    for (long j = 0; j < wide; j += channels)
+        for (long c = 0; c < channels; c++) {
+            total[c] += first[j + c];
+            total[channels + c] += second[j + c];
+        }
+}
+
 /* y = act(scale (x - mean) / sqrt(var + eps) + shift [+ shortcut]); act is ReLU or nothing.
    Writes mean and 1 / sqrt(var + eps), and moves the running statistics by `momentum` towards mean and the unbiased
    variance. Returns 0, or 1 where memory is short. */
@@ -58,7 +67,6 @@ int norm_forward(
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (long part = 0; part < PARTS; part++) {
         float *restrict sum = scratch + part * 2 * wide, *restrict squares = sum + wide;
-        double *total = totals + part * 2 * channels;
         long end = wide_rows * (part + 1) / PARTS;
         for (long first = wide_rows * part / PARTS; first < end; first += BLOCK) {
             long last = first + BLOCK < end ? first + BLOCK : end;
@@ -71,11 +79,7 @@ int norm_forward(
                     squares[j] += value * value;
                 }
             }
-            for (long j = 0; j < wide; j += channels)
-                for (long c = 0; c < channels; c++) {
-                    total[c] += sum[j + c];
-                    total[channels + c] += squares[j + c];
-                }
+            add_up(totals + part * 2 * channels, sum, squares, wide, channels);
         }
     }
     for (long c = 0; c < channels; c++) {
@@ -139,7 +143,6 @@ int norm_backward(
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (long part = 0; part < PARTS; part++) {
         float *restrict sum = scratch + part * 2 * wide, *restrict product = sum + wide;
-        double *total = totals + part * 2 * channels;
         long end = wide_rows * (part + 1) / PARTS;
         for (long first = wide_rows * part / PARTS; first < end; first += BLOCK) {
             long last = first + BLOCK < end ? first + BLOCK : end;
@@ -159,11 +162,7 @@ int norm_backward(
                         product[j] += gradient * (from_bfloat16(in[j]) - middle[j]);
                     }
             }
-            for (long j = 0; j < wide; j += channels)
-                for (long c = 0; c < channels; c++) {
-                    total[c] += sum[j + c];
-                    total[channels + c] += product[j + c];
-                }
+            add_up(totals + part * 2 * channels, sum, product, wide, channels);
         }
     }
     for (long c = 0; c < channels; c++) {
