@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from commands import TINY, Death, run, start
 from residuum import catalog
-from residuum.kernels import build, kernels
+from residuum.kernels import Link, build, kernels
 from residuum.nets.network import Network, make_network
 from residuum.plan import make_plan
 from residuum.training import quick as twins
@@ -122,6 +122,36 @@ def test_the_twin_is_wired_as_the_network(kind: str, monkeypatch: pytest.MonkeyP
     network = network_of(kind)
     ours, plain = (gradients(network, each, torch.float64) for each in (quick(network), network))
     assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
+
+
+@pytest.mark.parametrize(("kind", "chained"), [("residual", 3), ("plain", 3), ("projections", 3), ("another merge", 0)])
+def test_chains_are_wired_as_the_network(kind: str, chained: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With torch's arithmetic, the links say all that the blocks do."""
+
+    def by_torch(links: list[Link], x: Tensor) -> Tensor:
+        activations = [x]
+        for link in links:
+            y = link.norm(link.conv(activations[-1]))
+            activations.append((y if link.joined is None else y + activations[link.joined]).relu())
+        calls.append(len(links))
+        return activations[-1]
+
+    calls: list[int] = []
+    monkeypatch.setattr(
+        twins, "links", lambda conv, norm: conv.in_channels == conv.out_channels and conv.stride == (1, 1)
+    )
+    monkeypatch.setattr(twins, "chains", lambda links, x: True)
+    monkeypatch.setattr(twins, "chain", by_torch)
+    network = network_of(kind)
+    twin, plain = quick(network), gradients(network, network, torch.float64)
+    ours = gradients(network, twin, torch.float64)
+    assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
+    assert len(calls) == chained
+    assert not chained or sum(calls) == 14, "all but the first convolutions of the second and third stage"
+    network.frugal = True
+    assert not any(isinstance(module, twins.Chained) for module in quick(network).modules()), (
+        "memory=low cuts blocks apart"
+    )
 
 
 def test_hooks_are_called() -> None:

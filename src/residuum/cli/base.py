@@ -35,3 +35,11 @@ def print_json(value: Any) -> None:
 def speaks() -> bool:
     """Of several processes that torchrun started, the first one alone prints results."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def train_on_large_pages() -> None:
+    """Have torch ask Linux for pages of 2 MB: training walks through more memory than a processor has addresses of.
+
+    It looks when it is imported. What the user has set stays.
+    """
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from residuum.cli.base import Json, Several, app, print_json
+from residuum.cli.base import Json, Several, app, print_json, train_on_large_pages
 
 
 @app.command
@@ -40,6 +40,7 @@ def study(
         out: The folder for the page; by default studies/NAME.
         runs: The folder of records of finished runs; by default runs/ in --out.
     """
+    train_on_large_pages()
     from residuum.cli.messages import print_findings
     from residuum.studies import study as conduct
     from residuum.training.stop import Stopped

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from residuum.cli.base import Json, app, print_json
+from residuum.cli.base import Json, app, print_json, train_on_large_pages
 from residuum.errors import UserError
 
 
@@ -34,6 +34,7 @@ def tune(
         val: Pictures (or share, below 1) held out.
         exclude: A list of files to leave out, as `residuum check --exclude-list` writes it.
     """
+    train_on_large_pages()
     from residuum.cli.messages import print_findings
     from residuum.training.stop import Stopped
     from residuum.tuning import tune as search

@@ -217,10 +217,14 @@ def _mean(values: list[float | None]) -> float | None:
     return math.fsum(defined) / len(defined) if defined else None
 
 
+class NotFinite(UserError):
+    """A network whose outputs are not finite numbers."""
+
+
 def _refuse_not_finite(names: tuple[str, ...], outputs: np.ndarray) -> None:
     bad = np.flatnonzero(~np.isfinite(outputs).all(axis=1))
     if len(bad):
-        raise UserError(
+        raise NotFinite(
             f"The network's output is not a finite number for {len(bad)} of {len(outputs)} pictures, "
             f"first for {shown(names[bad[0]])}; its weights have probably diverged: "
             "train again with a lower learning rate."

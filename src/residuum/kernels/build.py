@@ -14,13 +14,15 @@ import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+
+from torch import Tensor
 
 from residuum.devices import processor_features
 from residuum.files import cache_folder
 
-SOURCES = ("norms.c", "weight_gradient.c")
+SOURCES = ("norms.c", "weight_gradient.c", "chain.c")
 COMPILERS = ("cc", "gcc")
 """GNU's: torch's threads are."""
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
@@ -39,6 +41,27 @@ class Kernels:
     def weight_gradient(self) -> bool:
         """Whether this processor has the instructions that the weights' gradient is written in."""
         return bool(self.library.has_weight_gradient())
+
+    @cached_property
+    def chain(self) -> bool:
+        """Whether it has those that chains of convolutions are written in."""
+        return bool(self.library.has_chain())
+
+    def call(self, routine: str, *arguments: Tensor | int | float | None) -> None:
+        """Call a routine with where tensors' numbers are (None: nowhere), whole numbers and float32 numbers.
+
+        MemoryError where it returns 1 instead of 0.
+        """
+        if getattr(self.library, routine)(*map(_passed, arguments)):
+            raise MemoryError(f"{routine}: no memory for its sums")
+
+
+def _passed(argument: Tensor | int | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_float:
+    if argument is None:
+        return ctypes.c_void_p(None)
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    return ctypes.c_long(argument) if isinstance(argument, int) else ctypes.c_float(argument)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ctypes import c_int, c_long, c_void_p
 from typing import Any
 
 import torch
@@ -83,11 +82,6 @@ def weight_gradient(x: Tensor, dy: Tensor) -> Tensor:
     n, inputs, height, width = x.shape
     outputs = dy.shape[1]
     result = torch.empty((outputs, inputs, 3, 3), memory_format=torch.channels_last)
-    pointers = (c_void_p(each.data_ptr()) for each in (x, dy, result))
-    if found.library.weight_gradient(
-        *pointers,
-        *map(c_long, (n, height, width, inputs, outputs)),
-        c_int(min(torch.get_num_threads(), n, MOST_THREADS)),
-    ):
-        raise MemoryError(f"gradient of a 3x3 convolution, {inputs} to {outputs} channels: no memory for its sums")
+    threads = min(torch.get_num_threads(), n, MOST_THREADS)
+    found.call("weight_gradient", x, dy, result, n, height, width, inputs, outputs, threads)
     return result

@@ -5,7 +5,6 @@ Ioffe and Szegedy 2015 (arXiv 1502.03167), algorithm 1. In float32 nothing was w
 
 from __future__ import annotations
 
-from ctypes import c_float, c_int, c_long, c_void_p
 from typing import Any
 
 import torch
@@ -60,8 +59,8 @@ class _Normalise(torch.autograd.Function):
         y = torch.empty_like(x, memory_format=torch.channels_last)
         mean, inverse = torch.empty_like(scale), torch.empty_like(scale)
         _call(
-            "forward", x, *map(_at, (x, shortcut, scale, shift, running[0], running[1])), c_float(running[2]),
-            c_float(eps), *map(_at, (y, mean, inverse)), relu=relu,
+            "forward", x, x, shortcut, scale, shift, running[0], running[1], running[2],
+            eps, y, mean, inverse, relu=relu,
         )  # fmt: skip
         ctx.save_for_backward(x, y if relu else None, scale, mean, inverse)
         ctx.relu, ctx.joined = relu, shortcut is not None
@@ -75,19 +74,12 @@ class _Normalise(torch.autograd.Function):
         dx = torch.empty_like(x, memory_format=torch.channels_last)
         joined = torch.empty_like(dx) if ctx.joined and ctx.relu else None
         dscale, dshift = torch.empty_like(scale), torch.empty_like(scale)
-        _call("backward", x, *map(_at, (dy, y, x, scale, mean, inverse, dx, joined, dscale, dshift)), relu=ctx.relu)
+        _call("backward", x, dy, y, x, scale, mean, inverse, dx, joined, dscale, dshift, relu=ctx.relu)
         return dx, joined if ctx.relu else (dy if ctx.joined else None), dscale, dshift, None, None, None
 
 
-def _at(tensor: Tensor | None) -> c_void_p:
-    return c_void_p(None if tensor is None else tensor.data_ptr())
-
-
-def _call(what: str, x: Tensor, *arguments: Any, relu: bool) -> None:
+def _call(what: str, x: Tensor, *arguments: Tensor | float | None, relu: bool) -> None:
     found = kernels()
     assert found is not None
-    routine = getattr(found.library, f"norm_{what}")
     channels = x.shape[1]
-    rows = x.numel() // channels
-    if routine(*arguments, c_long(rows), c_long(channels), c_int(relu), c_int(torch.get_num_threads())):
-        raise MemoryError(f"batch norm of {rows} pixels of {channels} channels: no memory for its sums")
+    found.call(f"norm_{what}", *arguments, x.numel() // channels, channels, relu, torch.get_num_threads())

@@ -52,7 +52,7 @@ static void add_up(double *total, const float *first, const float *second, long 
 int norm_forward(
     const bfloat16 *x, const bfloat16 *shortcut, const float *scale, const float *shift, float *running_mean,
     float *running_var, float momentum, float eps, bfloat16 *y, float *mean, float *inverse, long rows, long channels,
-    int relu, int threads) {
+    long relu, long threads) {
     long count = together(rows, channels), wide = count * channels, wide_rows = rows / count;
     float *factor = malloc(sizeof(float) * 2 * wide);
     double *totals = calloc(PARTS * 2 * channels, sizeof(double));
@@ -128,7 +128,7 @@ int norm_forward(
    `y` is only read with ReLU. Returns 0, or 1 where memory is short. */
 int norm_backward(
     const bfloat16 *dy, const bfloat16 *y, const bfloat16 *x, const float *scale, const float *mean, const float *inverse,
-    bfloat16 *dx, bfloat16 *to_shortcut, float *dscale, float *dshift, long rows, long channels, int relu, int threads) {
+    bfloat16 *dx, bfloat16 *to_shortcut, float *dscale, float *dshift, long rows, long channels, long relu, long threads) {
     long count = together(rows, channels), wide = count * channels, wide_rows = rows / count;
     float *middle = malloc(sizeof(float) * 4 * wide);
     double *totals = calloc(PARTS * 2 * channels, sizeof(double));

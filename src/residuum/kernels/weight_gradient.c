@@ -123,7 +123,7 @@ int has_weight_gradient(void) { return 1; }
    inputs and outputs are multiples of 16. Returns 0, or 1 where memory is short. */
 int weight_gradient(
     const bfloat16 *x, const bfloat16 *g, float *dw, long pictures, long height, long width, long inputs, long outputs,
-    int threads) {
+    long threads) {
     long pairs = (width + 1) / 2, stride = 2 * pairs + 2, plane = height * stride, numbers = 9 * inputs * outputs;
     if (plane % 32 == 0) plane += 2; /* planes a power of two apart would share the cache's lines */
     float *sums = aligned_zeros(sizeof(float) * numbers * threads);

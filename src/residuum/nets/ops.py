@@ -15,6 +15,7 @@ from residuum.plan import Layer, Leaf
 _CONV: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _MAX_POOL: tuple[type[nn.Module], ...] = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _AVG_POOL: tuple[type[nn.Module], ...] = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+_AVERAGE = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 _ADAPTIVE_POOL: tuple[type[nn.Module], ...] = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 _BATCH_NORM: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _INSTANCE_NORM: tuple[type[nn.Module], ...] = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -104,6 +105,14 @@ def avgpool(layer: Layer) -> nn.Module:
     return _for_ndim(_AVG_POOL, layer)(
         layer.kernel, layer.stride, layer.padding, layer.variant == "ceil", layer.variant == "include"
     )
+
+
+def subsample(x: Tensor, stride: tuple[int, ...]) -> Tensor:
+    """Every stride-th position of x (N, C, *size); a mean over one position.
+
+    Unlike that of a slice, its gradient keeps the memory format: adding two formats costs more than a convolution.
+    """
+    return _AVERAGE[x.ndim - 3](x, 1, stride)
 
 
 def adaptivepool(layer: Layer) -> nn.Module:

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from residuum.nets.ops import subsample
 from residuum.plan import Layer
 
 
@@ -96,11 +97,11 @@ class ZeroPadShortcut(nn.Module):
     def __init__(self, layer: Layer) -> None:
         super().__init__()
         new = layer.outputs - layer.inputs
-        self.positions = (slice(None), slice(None), *(slice(None, None, s) for s in layer.stride))
+        self.stride = layer.stride
         self.pad = (0, 0) * len(layer.stride) + (new // 2, new - new // 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[self.positions], self.pad)
+        return F.pad(subsample(x, self.stride), self.pad)
 
 
 class Shift(nn.Module):

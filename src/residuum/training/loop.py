@@ -13,7 +13,7 @@ from torch import nn
 
 from residuum.data.batches import Batch
 from residuum.errors import UserError, shown
-from residuum.evaluation.metrics import Evaluation
+from residuum.evaluation.metrics import Evaluation, NotFinite
 from residuum.processes import ALONE, WHOLE, Pieces, Processes
 from residuum.progress import Reporter, duration
 from residuum.run import Run
@@ -36,7 +36,7 @@ class Stream(Protocol):
 
 
 class Diverged(UserError):
-    """Training whose loss is not finite any more; the last good checkpoint was kept."""
+    """Training whose loss, or whose network's outputs, are not finite any more; the last good checkpoint was kept."""
 
 
 class Watch(Protocol):
@@ -215,7 +215,10 @@ class Trainer:
         engine.share_statistics()
         summary = None
         if self.validate is not None:
-            summary = self.validate(engine.result).summary()
+            try:
+                summary = self.validate(engine.result).summary()
+            except NotFinite as error:
+                raise Diverged(f"training diverged: after step {at.step}, {error}") from None
             engine.train_mode()
         train_error = 100.0 * at.wrong / at.images
         row = {

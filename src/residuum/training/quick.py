@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
-from residuum.kernels import convolve, convolves, kernels, normalise, normalises
+from residuum.kernels import Link, chain, chains, convolve, convolves, kernels, links, normalise, normalises
 from residuum.nets.blocks import Gated, Pieces, Plain, Residual, ScaleBy, SideBySide, SoftThreshold, TwoBranches
 from residuum.nets.merges import Add
 from residuum.nets.network import Network, steps
@@ -74,20 +76,41 @@ class NormAddAct(nn.Module):
         return y if self.act is None else self.act(y)
 
 
+class Chained(nn.Module):
+    """Blocks one after the other whose convolutions keep size and width, as one operation."""
+
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*map(quick, blocks))
+        self.links = list[Link]()
+        for block in blocks:
+            self.links += _links(block, len(self.links))
+
+    def forward(self, x: Tensor) -> Tensor:
+        watched = _watched(*(each for link in self.links for each in (link.conv, link.norm, link.act)))
+        return self.blocks(x) if watched or not chains(self.links, x) else chain(self.links, x)
+
+
 def quick(module: nn.Module) -> nn.Module:
     """The twin of a network or of a part of it, in training mode; the module itself where nothing can be won."""
     if kernels() is None or _watched(module):
         return module
     if type(module) is nn.Sequential:
         return _chain(_modules(module))
+    if type(module) is Network and not module.frugal:
+        return _twin(module, {name: _chain(_linked(_modules(child))) for name, child in module.named_children()})
     if type(module) is Residual and type(module.merge) is Add:
         found = _joined(module)
         if found is not None:
             return found
     if type(module) not in CONTAINERS:
         return module
+    return _twin(module, {name: child and quick(child) for name, child in module._modules.items()})
+
+
+def _twin(module: nn.Module, children: dict[str, nn.Module | None]) -> nn.Module:
     twin = copy(module)
-    twin._modules = {name: child and quick(child) for name, child in module._modules.items()}
+    twin._modules = children
     twin.training = True
     return twin
 
@@ -108,6 +131,34 @@ def _joined(block: Residual) -> NormAddAct | None:
     if type(last) is not nn.BatchNorm2d or more or not (act is None or type(act) is nn.ReLU):
         return None
     return NormAddAct(block, _chain(branch), last, act)
+
+
+def _linked(modules: Sequence[nn.Module]) -> list[nn.Module]:
+    """The modules, those that make a chain one after the other as one."""
+    found = list[nn.Module]()
+    for linked, blocks in groupby(modules, lambda each: bool(_links(each, 0))):
+        alike = list(blocks)
+        found += [Chained(alike)] if linked else alike
+    return found
+
+
+def _links(block: nn.Module, start: int) -> list[Link]:
+    """A block's convolutions, its input being activation `start` of a chain; none where it is of another kind."""
+    if not isinstance(block, Residual | Plain) or type(block) not in (Residual, Plain) or _watched(block):
+        return []
+    residual = isinstance(block, Residual)
+    if _modules(block.before) or (residual and (type(block.merge) is not Add or _modules(block.shortcut))):
+        return []
+    layers, found = [*_modules(block.branch), *_modules(block.after)], list[Link]()
+    if len(layers) % 3 or len(_modules(block.after)) != 1:
+        return []
+    for conv, norm, act in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
+        if not (
+            type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and type(act) is nn.ReLU and links(conv, norm)
+        ):
+            return []
+        found.append(Link(conv, norm, act, None))
+    return [*found[:-1], replace(found[-1], joined=start if residual else None)]
 
 
 def _modules(chain: nn.Module) -> list[nn.Module]:
