@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from residuum.catalog import CATALOG
-from residuum.config import STRICT, from_dict, leaves, override, to_dict
+from residuum.config import STRICT, from_dict, override, paths, to_dict
 from residuum.errors import UserError
 from residuum.plan import make_plan, read_spec
 
@@ -34,7 +34,7 @@ class Settings:
     epochs: int | None = 12
     drops: tuple[int, ...] = (6, 9)
     optimizer: Optimizer = field(default_factory=Optimizer)
-    average: Average = field(default_factory=Average)
+    average: Average | None = field(default_factory=Average)
     __pydantic_config__ = STRICT
 
 
@@ -84,6 +84,9 @@ def test_what_is_no_mapping_is_refused(data: object) -> None:
         (["optimizer.decay=0"], replace(Settings(), optimizer=Optimizer(decay=0.0))),
         (["drops=[1, 2, 3]"], replace(Settings(), drops=(1, 2, 3))),
         (["epochs=3", "epochs=4"], replace(Settings(), epochs=4)),
+        (['optimizer={"lr": 0.5}'], replace(Settings(), optimizer=Optimizer(lr=0.5))),
+        (["average=null"], replace(Settings(), average=None)),
+        (["average=null", "average={}", "average.decay=0.9"], replace(Settings(), average=Average(0.9))),
         ([], Settings()),
     ],
 )
@@ -104,7 +107,9 @@ def test_settings_land_where_they_point(settings: list[str], expected: Settings)
         ("epochs=3.5", ["epochs", "3.5"]),
         ("lr=fast", ["optimizer.lr", "fast"]),
         ("drops=[1, two]", ["drops"]),
-        ("optimizer=3", ['no key "optimizer"']),
+        ("optimizer=3", ["optimizer", "3"]),
+        ("optimizer=null", ["optimizer", "None"]),
+        ('average={"decai": 0.9}', ['unknown key "average.decai"']),
     ],
 )
 def test_a_wrong_setting_is_named_with_a_way_out(setting: str, parts: list[str]) -> None:
@@ -114,10 +119,11 @@ def test_a_wrong_setting_is_named_with_a_way_out(setting: str, parts: list[str])
         assert part in str(error.value)
 
 
-def test_leaves_are_what_settings_can_name() -> None:
-    found = leaves(to_dict(Settings()))
+def test_settings_can_name_every_value_single_or_whole() -> None:
+    found = paths(to_dict(Settings()))
     assert set(found) == {
-        "name", "epochs", "drops", "optimizer.lr", "optimizer.decay", "optimizer.nesterov", "average.decay",
+        "name", "epochs", "drops", "optimizer", "optimizer.lr", "optimizer.decay", "optimizer.nesterov", "average",
+        "average.decay",
     }  # fmt: skip
     same = [f"{path}={json.dumps(value)}" for path, value in found.items()]
     assert override(Settings(), same, "recipe") == Settings()

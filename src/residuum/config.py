@@ -145,20 +145,22 @@ def _sentence(problem: Any, cls: type) -> str:
     return f"{path or 'value'}: {problem['msg'].lower()} (got {shown(repr(problem.get('input')))[:60]})"
 
 
-def leaves(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every value under its dotted path: {"optimizer.lr": 0.1, ...}."""
+def paths(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every value under its dotted path, also what holds others: {"optimizer": {"lr": 0.1}, "optimizer.lr": 0.1}."""
     found: dict[str, Any] = {}
     for key, value in data.items():
         path = f"{prefix}{key}"
+        found[path] = value
         if isinstance(value, dict):
-            found |= leaves(value, path + ".")
-        else:
-            found[path] = value
+            found |= paths(value, path + ".")
     return found
 
 
 def override(config: T, settings: Iterable[str], where: str) -> T:
-    """`config` with `key=value` settings applied; a key is a dotted path or a last name that is unique in it."""
+    """`config` with `key=value` settings applied; a key is a dotted path or a last name that is unique in it.
+
+    What has fields of its own can be set as a whole, to a JSON object, or to null where there may be nothing.
+    """
     if not is_dataclass(config):
         raise TypeError(f"{config!r} is not a dataclass")
     data = to_dict(config)
@@ -166,7 +168,10 @@ def override(config: T, settings: Iterable[str], where: str) -> T:
         key, equals, text = setting.partition("=")
         if not equals:
             raise UserError(f'--set takes key=value, and "{shown(setting)}" has no "="')
-        _assign(data, _path(key.strip(), leaves(data), where), _value(text.strip()))
+        value = _value(text.strip())
+        _assign(data, _path(key.strip(), paths(data), where), value)
+        if isinstance(value, dict):  # the next setting may name a field that was left to its default
+            data = to_dict(from_dict(type(config), data, where))
     return from_dict(type(config), data, where)
 
 

@@ -30,6 +30,7 @@ from residuum.progress import Reporter, duration
 from residuum.run import Run
 from residuum.training.engine import refuse_device
 from residuum.training.loop import Diverged, Trainer, Watch
+from residuum.training.optimizer import make_optimizer
 from residuum.training.pretrained import Pretrained, fitted_spec, view_of
 from residuum.training.quick import TORCH, pick_kernels
 from residuum.training.recipe import Length, Recipe, resolution_at
@@ -118,7 +119,8 @@ def _settle(
         finetuning.refuse_heads_without_validation(wanted.heads, manifest)
     with reporter.track("averaging pictures", "pictures") as update:
         setup = settle(manifest, name, spec, recipe, update, view)
-    make_network(make_plan(setup.spec), device="meta")  # what cannot be built leaves no run behind
+    # what cannot be built or trained leaves no run behind
+    make_optimizer(make_network(make_plan(setup.spec), device="meta"), recipe.optimizer, muon=recipe.muon)
     return setup, manifest, pretrained
 
 

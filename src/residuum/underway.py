@@ -128,7 +128,7 @@ def say_choices(setup: Setup, facts: dict[str, Any], reporter: Reporter) -> None
     parameters = make_plan(setup.spec).parameters
     counts = ", ".join(f"{count} {part}" for part, count in facts["data"]["counts"].items())
     height, width = setup.preprocessing.size
-    optimizer = setup.recipe.optimizer
+    optimizer, muon = setup.recipe.optimizer, setup.recipe.muon
     reporter.say(f"data: {shown(facts['data']['argument'])}: {setup.spec.classes} classes, {counts} pictures")
     reporter.say(
         f"model: {catalog.member(setup.name, setup.spec)}, {parameters:,} parameters, "
@@ -140,5 +140,6 @@ def say_choices(setup: Setup, facts: dict[str, Any], reporter: Reporter) -> None
     reporter.say(
         f"recipe: {setup.recipe.name}, {setup.length.steps} steps of {setup.length.batch_size} pictures "
         f"({setup.length.steps * setup.length.batch_size / setup.length.images:.1f} epochs), lr {optimizer.lr:g}, "
-        f"seed {facts['seed']}, {facts['environment']['device']} in {facts['environment']['precision']}"
+        + (f"Muon's {muon.lr:g}, " if muon else "")
+        + f"seed {facts['seed']}, {facts['environment']['device']} in {facts['environment']['precision']}"
     )

@@ -74,7 +74,7 @@ def settled_recipe(wanted: Wishes) -> Recipe:
     if wanted.batch_size is not None:
         recipe = replace(recipe, batch_size=wanted.batch_size, smallest_batch=0)
     if wanted.lr is not None:
-        recipe = replace(recipe, optimizer=replace(recipe.optimizer, lr=wanted.lr))
+        recipe = recipe.at_lr(wanted.lr)
     return override(recipe, wanted.settings, f"recipe {recipe.name}").check()
 
 

@@ -28,7 +28,7 @@ def says(arguments: tuple[object, ...], *words: str) -> None:
         (("train", "digits", "--model", "restnet50"), ("restnet50", '"resnet50"')),
         (("train", "digits", "--model", "res\nnet\udcff20"), (r"res\nnet",)),
         (("train", "digits", "--recipe", "fsat"), ("fsat", '"fast"')),
-        (("train", "digits", "--recipe", "quikc"), ("quikc", "paper-cifar")),
+        (("train", "digits", "--recipe", "xyz"), ("xyz", "paper-cifar")),
         (("train", "digits", "--recipe", "paper-cifer"), ('"paper-cifar"',)),
         (("train", "digits", "--set", "lrr=1"), ("lrr", '"lr"')),
         (("train", "digits", "--set", "lable_smoothing=0"), ('"label_smoothing"',)),

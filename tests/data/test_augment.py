@@ -23,6 +23,7 @@ chances = st.lists(st.floats(0, 1, exclude_max=True), min_size=4, max_size=4).ma
         (Augment(crop_padding=-1), "crop_padding must not be negative"),
         (Augment(padding="edge"), "padding must be"),  # pyright: ignore[reportArgumentType]
         (Augment(crop_padding=32, padding="reflect"), "at most 31 pixels"),
+        (Augment(mirror="sometimes"), "mirror must be"),  # pyright: ignore[reportArgumentType]
         (Augment(area=(0.1, 1.0), shorter_side=(256, 480)), "give one of them"),
         (Augment(area=(0.0, 1.0)), "area must be a range"),
         (Augment(area=(0.5, 0.2)), "area must be a range"),

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,7 @@ from residuum.errors import UserError
 
 MakeFolder = Callable[..., Path]
 EVERYTHING = Augment(crop_padding=2, padding="reflect", mirror=True, colour=0.1)
+TURNS = Augment(crop_padding=1, mirror="alternating")
 
 
 def prep(size: int = 16, resize: int | None = None, channels: int = 3, per_pixel: bool = False) -> Preprocessing:
@@ -84,7 +85,9 @@ def test_the_stream_is_cut_from_epochs_of_permutations(n: int, batch_size: int, 
         assert batch.mask.all()
 
 
-@pytest.mark.parametrize("augment", [EVERYTHING, Augment(area=(0.2, 1.0), mirror=True), Augment(shorter_side=(16, 20))])
+@pytest.mark.parametrize(
+    "augment", [EVERYTHING, TURNS, Augment(area=(0.2, 1.0), mirror=True), Augment(shorter_side=(16, 20))]
+)
 def test_going_on_from_a_step_is_never_having_stopped(augment: Augment, photos: Manifest) -> None:
     for manifest in (arrays(), photos):
         whole = list(islice(train(manifest, augment, 7).from_step(0), 6))
@@ -170,6 +173,31 @@ def test_every_input_is_a_window_of_the_padded_picture_or_its_mirror(padding) ->
     assert len(seen) == 18
     assert max(seen.values()) < 5 * min(seen.values())
     assert 110 < sum(n for (_, _, flip), n in seen.items() if flip) < 190
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_alternating_mirror_images_show_each_picture_either_way_in_two_rounds(balanced: bool) -> None:
+    manifest = arrays(24)
+    views = {
+        mirror: [
+            (int(index), inputs)
+            for batch in islice(train(manifest, Augment(mirror=mirror), 5, balanced=balanced).from_step(0), 40)
+            for index, inputs in zip(batch.indices, batch.inputs, strict=True)
+        ]
+        for mirror in (False, True, "alternating")
+    }
+    seen: dict[int, list[bool]] = {}
+    for (index, plain), (_, random), (_, found) in zip(*views.values(), strict=True):
+        mirrored = torch.equal(found, plain.flip(2))
+        assert mirrored or torch.equal(found, plain)
+        if index not in seen:
+            assert torch.equal(found, random), "the first time chance decides"
+        seen.setdefault(index, []).append(mirrored)
+    assert seen.keys() == set(manifest.part("train").tolist())
+    for turns in seen.values():
+        assert len(turns) > 4
+        assert all(one != other for one, other in pairwise(turns))
+    assert {turns[0] for turns in seen.values()} == {False, True}
 
 
 def test_switching_one_augmentation_on_leaves_the_others_alone() -> None:

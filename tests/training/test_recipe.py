@@ -16,7 +16,7 @@ from residuum.recipes import RECIPES
 from residuum.recipes.fast import FAST
 from residuum.recipes.paper_cifar import PAPER_CIFAR
 from residuum.recipes.paper_imagenet import PAPER_IMAGENET
-from residuum.training.recipe import SGD, Drops, Length, OneCycle, Plateau, Recipe, WarmUp, fit, resolution_at
+from residuum.training.recipe import SGD, Drops, Length, Muon, OneCycle, Plateau, Recipe, WarmUp, fit, resolution_at
 
 
 def settled(recipe: Recipe, **changed: Any) -> tuple[Recipe, Length]:
@@ -72,8 +72,10 @@ def test_handwriting_is_never_mirrored() -> None:
     for name, recipe in RECIPES.items():
         if name == "paper-imagenet":
             continue
-        assert not settled(recipe, chiral=True)[0].augment.mirror
-        assert settled(recipe, chiral=False)[0].augment.mirror == recipe.augment.mirror
+        for mirror in (recipe.augment.mirror, "alternating"):
+            turned = replace(recipe, augment=replace(recipe.augment, mirror=mirror))
+            assert not settled(turned, chiral=True)[0].augment.mirror
+            assert settled(turned, chiral=False)[0].augment.mirror == mirror
 
 
 def test_small_pictures_fed_whole_are_padded_and_larger_ones_cropped_by_area() -> None:
@@ -169,12 +171,25 @@ def test_training_sides_grow_stay_within_the_input_and_above_16(pairs: list[tupl
         ({"resolution": ((0.5, 1.5),)}, "resolution"),
         ({"resolution": ((0.5, 0.0),)}, "resolution"),
         ({"augment": Augment(crop_padding=-1)}, "crop_padding"),
+        ({"muon": Muon(lr=0.0)}, "muon.lr"),
+        ({"muon": Muon(lr=float("inf"))}, "muon.lr"),
+        ({"muon": Muon(momentum=1.0)}, "muon.momentum"),
+        ({"muon": Muon(iterations=21)}, "muon.iterations"),
     ],
     ids=str,
 )
 def test_unsound_recipes_are_refused(changed: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words):
         replace(Recipe("r", epochs=1.0), **changed).check()
+
+
+def test_another_rate_is_another_for_all_in_proportion() -> None:
+    for muon in (None, Muon(lr=0.02)):
+        recipe = Recipe("r", epochs=1.0, optimizer=SGD(lr=0.4), muon=muon)
+        slower = recipe.at_lr(0.1)
+        assert slower.optimizer == SGD(lr=0.1)
+        assert slower.muon == (muon and Muon(lr=pytest.approx(0.005)))
+        assert slower.at_lr(0.4) == recipe
 
 
 def test_everything_wrong_is_said_at_once() -> None:

@@ -105,7 +105,7 @@ def test_the_average_follows_the_weights(tmp_path: Path) -> None:
 COMPILES = pytest.mark.skipif(
     not os.environ.get("RESIDUUM_SLOW") or not shutil.which("g++"), reason="compiling takes a minute"
 )
-WAYS = ("--set", "ema=0.9", "--set", "accumulate=3", "--set", "memory=low")
+WAYS = ("--set", "ema=0.9", "--set", "accumulate=3", "--set", "memory=low", "--set", "muon={}")
 
 
 def test_a_killed_run_in_all_these_ways_resumes_to_the_same_weights(tmp_path: Path) -> None:

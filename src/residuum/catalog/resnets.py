@@ -13,6 +13,7 @@ from residuum.catalog.entries import (
 )
 from residuum.plan import dilated
 from residuum.plan.shortcuts import TwoPaths
+from residuum.plan.transitions import ConvTransition
 from residuum.spec import DEEP_STEM, NetworkSpec, Stage, Stem, StemConv
 
 CIFAR_DEPTHS = (20, 32, 44, 56, 110, 1202)
@@ -181,6 +182,14 @@ def _shake_shake(width: int) -> NetworkSpec:
     )  # fmt: skip
 
 
+def _pooled() -> NetworkSpec:
+    """A basic block without change of shape in each stage, which a max-pool and a 3x3 convolution lead into."""
+    return NetworkSpec(
+        Stem((StemConv(32, 3),)), (Stage(1, 64, 2), Stage(1, 128, 2), Stage(1, 256, 2)), shortcut="identity",
+        transition=ConvTransition(pooled=True), size=32, classes=10,
+    )  # fmt: skip
+
+
 def _norms() -> list[Entry]:
     pan = "Pan et al. 2018, arXiv 1807.09441"
     found = [
@@ -217,4 +226,8 @@ ENTRIES = (
     ),
     *_merges(),
     *_norms(),
+    Entry(
+        "resnet11_pool", "pooled (CIFAR)", _pooled(),
+        "Page 2018, How to Train Your ResNet: ResNet-9 of half the width, pools first, a block in every stage",
+    ),
 )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from residuum.cli.base import Flag, Json, app, print_json, speaks
+from residuum.cli.base import Flag, Json, app, print_json, speaks, train_on_large_pages
 from residuum.cli.options import Axes, given
 from residuum.errors import UserError, shown
 
@@ -47,18 +47,18 @@ def train(
     Args:
         data: Class folders, digits, csv:FILE, cifar10:PATH, cifar100:PATH, mnist:PATH, imagenet:PATH, shards:PATTERN.
         model: A network of `residuum models`; by default chosen from the data.
-        recipe: fast (default), finetune (default with --weights), paper-cifar, paper-imagenet, v1-5 or debug.
+        recipe: fast (default), finetune (default with --weights), quickest, paper-cifar, paper-imagenet, v1-5, debug.
         out: The run directory to make; by default runs/MODEL-DATA.
         resume: Go on with this run from its last checkpoint.
         epochs: Length in passes over the training pictures.
         steps: Length in steps.
         batch_size: Pictures per step.
-        lr: The highest learning rate.
+        lr: The highest learning rate; Muon's changes in proportion.
         seed: Same seed, machine, threads and settings: same weights, bit for bit, on the CPU.
         val: Pictures (or share, below 1) held out for validation; 0 trains on everything.
         workers: Threads that decode large pictures; their number changes no result.
         device: auto, cpu, cuda, ...
-        set: Change a value of the recipe: --set lr=0.1 --set augment.mirror=false.
+        set: Change a value of the recipe: --set augment.mirror=false --set muon=null.
         deterministic: On a GPU, bit-for-bit repeatable at the cost of slower algorithms (the CPU always is).
         allow_bad: Train even if more than 1% of the files are unreadable.
         weights: Fine-tune these: a model file, plain weights of --model, or hub:OWNER/NAME.
@@ -68,6 +68,7 @@ def train(
         costs: A CSV of what it costs to take one class (rows) for another (columns); the report shows the cost.
         exclude: A list of files to leave out, as `residuum check --exclude-list` writes it.
     """
+    train_on_large_pages()
     from residuum.api import train as run_training
     from residuum.cli.messages import finished, stopped
     from residuum.training.stop import Stopped

@@ -16,12 +16,13 @@ MOST_OPERATIONS = 4
 class Augment:
     """Random crop, mirror, scale and colour; everything off by default.
 
-    `crop_padding` pixels are added on each side (zeros after normalisation, or a reflection) before a random
-    crop of the input size. `mirror` flips left-right half of the time. `area` crops a random share of the
-    picture in that range, its aspect ratio log-uniform in 3/4..4/3 (Szegedy et al. 2015, "Going deeper with
-    convolutions", section 6). `shorter_side` scales the shorter side to an integer uniform in the range, ends
-    included, then crops the input size (He et al. 2016, section 3.4). `colour` is the standard deviation of
-    AlexNet's shift along the principal components of the training pixels (Krizhevsky et al. 2012, section
+    `crop_padding` pixels are added on each side (zeros after normalisation, or a reflection) before a random crop of
+    the input size. `mirror` flips left-right half of the time; "alternating" draws whether to flip a picture the first
+    time only, and then takes turns, so that two epochs show both sides (Jordan 2024, arXiv 2404.00498, section 3.6).
+    `area` crops a random share of the picture in that range, its aspect ratio log-uniform in 3/4..4/3 (Szegedy et al.
+    2015, "Going deeper with convolutions", section 6). `shorter_side` scales the shorter side to an integer uniform in
+    the range, ends included, then crops the input size (He et al. 2016, section 3.4). `colour` is the standard
+    deviation of AlexNet's shift along the principal components of the training pixels (Krizhevsky et al. 2012, section
     4.1); 0.1 there. `reduced` crops from the picture at 1/2, 1/4 or 1/8 of its size where that leaves the shorter side
     twice the input's: large photos are then decoded faster, and those of small sets only once.
 
@@ -34,7 +35,7 @@ class Augment:
 
     crop_padding: int = 0
     padding: Literal["zero", "reflect"] = "zero"
-    mirror: bool = False
+    mirror: bool | Literal["alternating"] = False
     area: tuple[float, float] | None = None
     shorter_side: tuple[int, int] | None = None
     colour: float = 0.0
@@ -52,6 +53,8 @@ class Augment:
             problems.append(f"crop_padding must not be negative, and is {self.crop_padding}")
         if self.padding not in ("zero", "reflect"):
             problems.append(f'padding must be "zero" or "reflect", not "{self.padding}"')
+        if self.mirror not in (False, True, "alternating"):
+            problems.append(f'mirror must be false, true or "alternating", not "{self.mirror}"')
         if size is not None and self.padding == "reflect" and self.crop_padding >= min(size):
             problems.append(f"a reflection can pad at most {min(size) - 1} pixels here, not {self.crop_padding}")
         if self.area is not None and self.shorter_side is not None:

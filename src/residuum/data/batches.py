@@ -60,12 +60,14 @@ class Batch:
 class _Plan:
     """A piece of a training batch before its pixels: positions in the part, random numbers (B, n), input size.
 
-    Where pictures are mixed, the last row is there for the one before it alone.
+    `mirrored`, bool (B,), says which pictures are, or is None where none ever is. Where pictures are mixed, the last
+    row is there for the one before it alone.
     """
 
     positions: np.ndarray
     chances: np.ndarray
     size: tuple[int, int]
+    mirrored: np.ndarray | None
 
 
 class TrainBatches:
@@ -146,8 +148,16 @@ class TrainBatches:
             rows = np.arange(cut.start, cut.stop)
             if self._mixes:
                 rows = np.append(rows, cut.stop % self._batch_size)
-            chances = uniforms(self._seed, rounds[rows], self._indices[positions[rows]], self._chances)
-            yield _Plan(positions[rows], chances, size)
+            indices = self._indices[positions[rows]]
+            chances = uniforms(self._seed, rounds[rows], indices, self._chances)
+            yield _Plan(positions[rows], chances, size, self._mirrored(rounds[rows], indices, chances[:, _MIRROR]))
+
+    def _mirrored(self, rounds: np.ndarray, indices: np.ndarray, chances: np.ndarray) -> np.ndarray | None:
+        """Which pictures are mirrored: by a number of this round, or by that of round 0 and then in turns."""
+        if self._augment.mirror == "alternating":
+            first = uniforms(self._seed, 0, indices, _MIRROR + 1)[:, _MIRROR]
+            return (first < 0.5) ^ (rounds % 2 == 1)
+        return chances < 0.5 if self._augment.mirror else None
 
     def _calls(self, plan: _Plan) -> list[Callable[[], np.ndarray]]:
         """What the workers do: one call for each picture, giving uint8 (*plan.size, C)."""
@@ -174,11 +184,10 @@ class TrainBatches:
 
     def _finish(self, plan: _Plan, pixels: np.ndarray) -> Batch:
         """Everything that is done to a whole batch at once."""
-        augment, chances = self._augment, plan.chances
+        augment, chances, mirrored = self._augment, plan.chances, plan.mirrored
         if augment.rand_augment is not None:
             pixels = rand_augment(pixels, *augment.rand_augment, chances[:, _OPERATIONS])
         padding = round(augment.crop_padding * pixels.shape[1] / self._preprocessing.size[0])
-        mirrored = chances[:, _MIRROR] < 0.5 if augment.mirror else None
         if mirrored is not None and not padding and self._normalise.level:
             mirror(pixels, mirrored)  # bytes, with a quarter of the work
             mirrored = None

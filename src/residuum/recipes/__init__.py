@@ -8,11 +8,12 @@ from residuum.recipes.fast import FAST
 from residuum.recipes.finetune import FINETUNE
 from residuum.recipes.paper_cifar import PAPER_CIFAR
 from residuum.recipes.paper_imagenet import PAPER_IMAGENET
+from residuum.recipes.quickest import QUICKEST
 from residuum.recipes.v1_5 import V1_5
 from residuum.training.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for recipe in (FAST, FINETUNE, PAPER_CIFAR, PAPER_IMAGENET, V1_5, DEBUG)
+    recipe.name: recipe for recipe in (FAST, QUICKEST, FINETUNE, PAPER_CIFAR, PAPER_IMAGENET, V1_5, DEBUG)
 }
 
 

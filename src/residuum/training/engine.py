@@ -83,7 +83,7 @@ class Engine:
         if self.learning is not None:
             self.learning.freeze(network)
             rates = self.learning.rates
-        self.optimizer = make_optimizer(network, recipe.optimizer, rates)
+        self.optimizer = make_optimizer(network, recipe.optimizer, rates, recipe.muon, self.precision)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == torch.float16)
         if recipe.ema:
             average = get_ema_multi_avg_fn(recipe.ema)

@@ -24,6 +24,32 @@ class SGD:
 
 
 @dataclass(frozen=True)
+class Muon:
+    """Hidden convolutions turned along orthogonal directions (Jordan et al. 2024, kellerjordan.github.io/posts/muon).
+
+    All other parameters are left to SGD. The weights keep their length, so there is no weight decay on them.
+
+    lr          by what share of its length a weight moves at the highest rate; it follows the schedule as SGD's does
+    momentum    Nesterov's
+    iterations  of Newton-Schulz, which makes directions orthogonal; with fewer they are less so, for less work
+    """
+
+    lr: float = 0.03
+    momentum: float = 0.9
+    iterations: int = 5
+    __pydantic_config__ = STRICT
+
+    def problems(self) -> list[str]:
+        """What is wrong with the fields."""
+        rules = {
+            "muon.lr must be a positive number": 0 < self.lr < math.inf,
+            "muon.momentum must be in 0..1, 1 excluded": 0 <= self.momentum < 1,
+            "muon.iterations must be in 1..20": 1 <= self.iterations <= 20,
+        }
+        return [rule for rule, holds in rules.items() if not holds]
+
+
+@dataclass(frozen=True)
 class OneCycle:
     """Linear rise from 0 to the learning rate over the `warmup` fraction of the run, then linear fall to 0."""
 
@@ -118,6 +144,7 @@ class Recipe:
     per_pixel_mean    subtract the mean picture of the training set instead of the mean of each channel
     augment           with both crop_padding and area, the first is for small pictures fed whole, the second for
                       larger ones
+    muon              how convolutions without a bias, but for the first, are trained; None: as all else
     precision         auto: bfloat16 where the processor computes in it, else float32; float16 scales the loss
     accumulate        batches are computed in so many pieces, one after the other, on each process
     memory            low: activations between blocks are kept alone, the others computed again (Chen et al. 2016, arXiv
@@ -143,6 +170,7 @@ class Recipe:
     batch_size: int = 128
     smallest_batch: int = 0
     optimizer: SGD = field(default_factory=SGD)
+    muon: Muon | None = None
     schedule: OneCycle | Cosine | Drops | Plateau = field(default_factory=OneCycle)
     label_smoothing: float = 0.0
     augment: Augment = field(default_factory=Augment)
@@ -190,11 +218,17 @@ class Recipe:
             ),
         }
         found += [rule for rule, holds in rules.items() if not holds]
+        found += self.muon.problems() if self.muon else []
         found += self.finetune.problems() if self.finetune else []
         if found:
             raise UserError(f"recipe {self.name}: " + "; ".join(found))
         self.augment.check()
         return self
+
+    def at_lr(self, lr: float) -> Recipe:
+        """The recipe with another highest learning rate; Muon's changes in proportion."""
+        muon = self.muon and replace(self.muon, lr=self.muon.lr * lr / self.optimizer.lr)
+        return replace(self, optimizer=replace(self.optimizer, lr=lr), muon=muon)
 
 
 @dataclass(frozen=True)
@@ -228,7 +262,7 @@ def fit(
         batch_size = min(batch_size, max(recipe.smallest_batch, 2 ** int(math.log2(max(images / 32, 1)))))
     if augment.crop_padding and augment.area:
         augment = replace(augment, area=None) if whole else replace(augment, crop_padding=0)
-    augment = replace(augment, mirror=augment.mirror and not chiral)
+    augment = replace(augment, mirror=False) if chiral else augment
     if isinstance(schedule, Drops) and schedule.warmup and layers < schedule.warmup.from_layers:
         schedule = replace(schedule, warmup=None)
     steps = recipe.steps
