@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from residuum.kernels import Link, chain, chains, kernels, links
+from residuum.kernels import SHORTCUT, Link, chain, chains, kernels, links
 
 found = kernels()
 pytestmark = pytest.mark.skipif(not (found and found.chain), reason="needs a C compiler and a processor with AMX tiles")
@@ -24,7 +24,14 @@ SHAPES = [
     (65, 16, 4, 4),
 ]
 """Among them: groups of pictures with one left over, rows that fill no tile, a last tile beyond the last row."""
-JOINED = {"residual": (None, 0, None, 2), "plain": (None, None, None), "one": (None,), "long": (None, None, 0, None, 3)}
+JOINED = {
+    "residual": (None, 0, None, 2),
+    "plain": (None, None, None),
+    "one": (None,),
+    "long": (None, None, 0, None, 3),
+    "entered": (SHORTCUT, None, 1),
+    "joined and not started": (None, 0, None),
+}
 STEP = 2.0**-8
 
 
@@ -57,7 +64,9 @@ class Rounded(torch.autograd.Function):
         return gradients[0].bfloat16().to(gradients[0].dtype)
 
 
-def in_float64(made: Sequence[Link], x: Tensor) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
+def in_float64(
+    made: Sequence[Link], x: Tensor, shortcut: Tensor | None = None
+) -> tuple[Tensor, dict[str, Tensor], list[Tensor]]:
     """Output, running statistics and parameters of the equations in float64, rounded where the chain rounds."""
     activations, statistics, parameters = [x], {}, []
     for number, link in enumerate(made):
@@ -70,7 +79,7 @@ def in_float64(made: Sequence[Link], x: Tensor) -> tuple[Tensor, dict[str, Tenso
         mean, var = torch.zeros_like(scale), torch.ones_like(scale)
         after = F.batch_norm(out, mean, var, scale, shift, True, 0.1, link.norm.eps)
         if link.joined is not None:
-            after = after + activations[link.joined]
+            after = after + (shortcut if link.joined == SHORTCUT else activations[link.joined])
         activations.append(Rounded.apply(after).relu())
         statistics |= {f"mean{number}": mean, f"var{number}": var}
         parameters += [weight, scale, shift]
@@ -86,13 +95,17 @@ def apart(ours: Tensor, exact: Tensor) -> float:
 def test_chain_is_the_equations(shape: tuple[int, ...], kind: str) -> None:
     made = links_of(shape[1], JOINED[kind])
     x, dy = pictures(*shape).requires_grad_(), pictures(*shape, seed=1)
+    shortcut = pictures(*shape, seed=2).requires_grad_() if SHORTCUT in JOINED[kind] else None
     with torch.autocast("cpu", torch.bfloat16):
-        assert chains(made, x)
-        y = chain(made, x)
+        assert chains(made, x, shortcut)
+        y = chain(made, x, shortcut)
     y.backward(dy)
     exact_x = x.detach().double().requires_grad_()
-    exact, statistics, parameters = in_float64(made, exact_x)
+    exact_shortcut = None if shortcut is None else shortcut.detach().double().requires_grad_()
+    exact, statistics, parameters = in_float64(made, exact_x, exact_shortcut)
     exact.backward(dy.double())
+    if shortcut is not None:
+        assert apart(shortcut.grad, exact_shortcut.grad) < 0.02 * len(made)
     ours = [each for link in made for each in (link.conv.weight, link.norm.weight, link.norm.bias)]
     assert apart(y.detach(), exact.detach()) < STEP
     for number, link in enumerate(made):

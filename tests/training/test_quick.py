@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from commands import TINY, Death, run, start
 from residuum import catalog
-from residuum.kernels import Link, build, kernels
+from residuum.kernels import SHORTCUT, Link, build, kernels
 from residuum.nets.network import Network, make_network
 from residuum.plan import make_plan
 from residuum.training import quick as twins
@@ -128,11 +128,12 @@ def test_the_twin_is_wired_as_the_network(kind: str, monkeypatch: pytest.MonkeyP
 def test_chains_are_wired_as_the_network(kind: str, chained: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """With torch's arithmetic, the links say all that the blocks do."""
 
-    def by_torch(links: list[Link], x: Tensor) -> Tensor:
+    def by_torch(links: list[Link], x: Tensor, shortcut: Tensor | None) -> Tensor:
         activations = [x]
         for link in links:
             y = link.norm(link.conv(activations[-1]))
-            activations.append((y if link.joined is None else y + activations[link.joined]).relu())
+            joined = None if link.joined is None else shortcut if link.joined == SHORTCUT else activations[link.joined]
+            activations.append((y if joined is None else y + joined).relu())
         calls.append(len(links))
         return activations[-1]
 
@@ -140,14 +141,14 @@ def test_chains_are_wired_as_the_network(kind: str, chained: int, monkeypatch: p
     monkeypatch.setattr(
         twins, "links", lambda conv, norm: conv.in_channels == conv.out_channels and conv.stride == (1, 1)
     )
-    monkeypatch.setattr(twins, "chains", lambda links, x: True)
+    monkeypatch.setattr(twins, "chains", lambda links, x, shortcut: True)
     monkeypatch.setattr(twins, "chain", by_torch)
     network = network_of(kind)
     twin, plain = quick(network), gradients(network, network, torch.float64)
     ours = gradients(network, twin, torch.float64)
     assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
     assert len(calls) == chained
-    assert not chained or sum(calls) == 14, "all but the first convolutions of the second and third stage"
+    assert not chained or sum(calls) == 16, "all but the first convolutions of the second and third stage"
     network.frugal = True
     assert not any(isinstance(module, twins.Chained) for module in quick(network).modules()), (
         "memory=low cuts blocks apart"

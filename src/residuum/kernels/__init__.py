@@ -1,10 +1,20 @@
 """Training's passes over memory in C, for processors: batch norm with what follows it, and a convolution's weights."""
 
 from residuum.kernels.build import Kernels, kernels
-from residuum.kernels.chain import Link, chain, chains, links
+from residuum.kernels.chain import SHORTCUT, Link, chain, chains, links
 from residuum.kernels.convolution import convolve, convolves
 from residuum.kernels.normalise import normalise, normalises
 
 __all__ = [
-    "Kernels", "Link", "chain", "chains", "convolve", "convolves", "kernels", "links", "normalise", "normalises",
-]  # fmt: skip
+    "SHORTCUT",
+    "Kernels",
+    "Link",
+    "chain",
+    "chains",
+    "convolve",
+    "convolves",
+    "kernels",
+    "links",
+    "normalise",
+    "normalises",
+]

@@ -23,12 +23,15 @@ MOST_CHANNELS = 128
 """Channels up to which the sums of all weights do."""
 
 
+SHORTCUT = -1
+
+
 @dataclass(frozen=True)
 class Link:
     """A convolution, its norm and its activation.
 
-    `joined` is the number of the activation that is added between the two, 0 being the chain's input. No activation is
-    added twice.
+    `joined` is the number of the activation that is added between the two, 0 being the chain's input and SHORTCUT what
+    comes in beside it. No activation is added twice.
     """
 
     conv: nn.Conv2d
@@ -52,20 +55,20 @@ def links(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
     )
 
 
-def chains(links: Sequence[Link], x: Tensor) -> bool:
+def chains(links: Sequence[Link], x: Tensor, shortcut: Tensor | None = None) -> bool:
     """Whether `chain` does what these modules do with such an input: in training, in bfloat16, channels last."""
     return (
         torch.is_grad_enabled()
         and torch.is_autocast_enabled("cpu")
         and x[0].numel() <= LARGEST
-        and all(normalises(link.norm, x) for link in links)
+        and all(normalises(link.norm, x, shortcut) for link in links)
         and all(each.requires_grad for link in links for each in (*link.conv.parameters(), *link.norm.parameters()))
         and all(link.conv.weight.dtype == torch.float32 for link in links)
     )
 
 
-def chain(links: Sequence[Link], x: Tensor) -> Tensor:
-    """What leaves the last of the links for x (N, C, H, W); the running statistics follow.
+def chain(links: Sequence[Link], x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+    """What leaves the last of the links for x and shortcut (N, C, H, W); the running statistics follow.
 
     The rounding is that of bfloat16 wherever a convolution's input or output or a gradient of one would be written.
     """
@@ -73,21 +76,26 @@ def chain(links: Sequence[Link], x: Tensor) -> Tensor:
         assert link.norm.num_batches_tracked is not None
         link.norm.num_batches_tracked.add_(1)
     weights = (each for link in links for each in (link.conv.weight, link.norm.weight, link.norm.bias))
-    return _Chain.apply(x, tuple(links), *weights)
+    return _Chain.apply(x, shortcut, tuple(links), *weights)
 
 
 class _Chain(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, links: tuple[Link, ...], *weights: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, shortcut: Tensor | None, links: tuple[Link, ...], *weights: Tensor
+    ) -> Tensor:  # fmt: skip
         found, sizes = _found(), _sizes(x)
-        starts = {link.joined for link in links} - {None}
+        # those where a shortcut starts are needed again, and those where one ended cannot be had from x alone
+        written = {link.joined for link in links} | {n + 1 for n, link in enumerate(links) if link.joined is not None}
         activations: dict[int, Tensor] = {0: x}
+        if shortcut is not None:
+            activations[SHORTCUT] = shortcut.contiguous(memory_format=torch.channels_last)
         outputs, statistics = list[Tensor](), list[tuple[Tensor, ...]]()
         before: tuple[Tensor | None, ...] = (x, None, None, None)
         for number, link in enumerate(links):
             norm = link.norm
             assert norm.momentum is not None
-            if number and number in starts:
+            if number and number in written:
                 activations[number] = torch.empty_like(x)
             output, settled = torch.empty_like(x), tuple(torch.empty_like(norm.weight) for _ in range(4))
             found.call(
@@ -99,7 +107,8 @@ class _Chain(torch.autograd.Function):
             before = (output, *settled[2:], None if link.joined is None else activations[link.joined])
         y, channels = torch.empty_like(x), x.shape[1]
         found.call("chain_leave", *before, y, x.numel() // channels, channels, sizes[-1])
-        ctx.links, ctx.starts = links, sorted(activations)
+        activations.pop(SHORTCUT, None)
+        ctx.links, ctx.written = links, list(activations)
         ctx.save_for_backward(
             y, *activations.values(), *outputs, *(each for four in statistics for each in four), *weights
         )
@@ -110,7 +119,7 @@ class _Chain(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         links, count = ctx.links, len(ctx.links)
         y, *saved = ctx.saved_tensors
-        activations = dict(zip(ctx.starts, saved, strict=False))
+        activations = dict(zip(ctx.written, saved, strict=False))
         outputs = saved[len(activations) :][:count]
         numbers = saved[len(activations) + count :]
         statistics = [numbers[4 * i : 4 * i + 4] for i in range(count)]
@@ -142,7 +151,7 @@ class _Chain(torch.autograd.Function):
                 *norm, *sizes,
             )  # fmt: skip
             at_norm, factors = further, more
-        return at_norm, None, *(each for three in found_gradients for each in three)
+        return at_norm, at_start.get(SHORTCUT), None, *(each for three in found_gradients for each in three)
 
 
 def _empty(link: Link) -> tuple[Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
-from residuum.kernels import Link, chain, chains, convolve, convolves, kernels, links, normalise, normalises
+from residuum.kernels import SHORTCUT, Link, chain, chains, convolve, convolves, kernels, links, normalise, normalises
 from residuum.nets.blocks import Gated, Pieces, Plain, Residual, ScaleBy, SideBySide, SoftThreshold, TwoBranches
 from residuum.nets.merges import Add
 from residuum.nets.network import Network, steps
@@ -42,10 +42,7 @@ class NormAct(nn.Module):
         self.norm, self.act = norm, act
 
     def forward(self, x: Tensor) -> Tensor:
-        if not _watched(self.norm, self.act) and normalises(self.norm, x):
-            return normalise(self.norm, x, None, self.act is not None)
-        y = self.norm(x)
-        return y if self.act is None else self.act(y)
+        return _join(self.norm, self.act, x, None)
 
 
 class Convolution(nn.Module):
@@ -69,26 +66,56 @@ class NormAddAct(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         u = self.before(x)
-        branch, shortcut = self.branch(u), self.shortcut(u)
-        if not _watched(self.norm, self.act) and normalises(self.norm, branch, shortcut):
-            return normalise(self.norm, branch, shortcut, self.act is not None)
-        y = self.norm(branch) + shortcut
-        return y if self.act is None else self.act(y)
+        return _join(self.norm, self.act, self.branch(u), self.shortcut(u))
+
+
+class Entry(nn.Module):
+    """A block up to its last convolution: start(u) and shortcut(u), u = before(x); and `rest`, what is left of it."""
+
+    def __init__(self, block: Residual | Plain, start: Sequence[nn.Module], link: Link) -> None:
+        super().__init__()
+        self.before, self.start = quick(block.before), _chain(start)
+        self.shortcut = quick(block.shortcut) if isinstance(block, Residual) else None
+        self.conv, self.norm, self.act = _chain([link.conv]), link.norm, link.act
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        u = self.before(x)
+        return self.start(u), None if self.shortcut is None else self.shortcut(u)
+
+    def rest(self, start: Tensor, shortcut: Tensor | None) -> Tensor:
+        return _join(self.norm, self.act, self.conv(start), shortcut)
 
 
 class Chained(nn.Module):
-    """Blocks one after the other whose convolutions keep size and width, as one operation."""
+    """Blocks one after the other whose convolutions keep size and width, as one operation.
 
-    def __init__(self, blocks: Sequence[nn.Module]) -> None:
+    Of the block before them, which may change both, it has the last convolution.
+    """
+
+    def __init__(self, entry: nn.Module | None, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(*map(quick, blocks))
-        self.links = list[Link]()
+        self.entry, self.links = None, list[Link]()
+        if entry is not None and (found := _entry(entry)):
+            self.entry = Entry(*found)
+            self.links.append(found[-1])
         for block in blocks:
             self.links += _links(block, len(self.links))
+        self.blocks = nn.Sequential(*map(quick, blocks))
 
     def forward(self, x: Tensor) -> Tensor:
+        start, shortcut = (x, None) if self.entry is None else self.entry(x)
         watched = _watched(*(each for link in self.links for each in (link.conv, link.norm, link.act)))
-        return self.blocks(x) if watched or not chains(self.links, x) else chain(self.links, x)
+        if not watched and chains(self.links, start, shortcut):
+            return chain(self.links, start, shortcut)
+        return self.blocks(start if self.entry is None else self.entry.rest(start, shortcut))
+
+
+def _join(norm: nn.BatchNorm2d, act: nn.ReLU | None, x: Tensor, shortcut: Tensor | None) -> Tensor:
+    """act(norm(x) + shortcut), in one operation where there is one."""
+    if not _watched(norm, act) and normalises(norm, x, shortcut):
+        return normalise(norm, x, shortcut, act is not None)
+    y = norm(x) if shortcut is None else norm(x) + shortcut
+    return y if act is None else act(y)
 
 
 def quick(module: nn.Module) -> nn.Module:
@@ -135,30 +162,57 @@ def _joined(block: Residual) -> NormAddAct | None:
 
 def _linked(modules: Sequence[nn.Module]) -> list[nn.Module]:
     """The modules, those that make a chain one after the other as one."""
-    found = list[nn.Module]()
-    for linked, blocks in groupby(modules, lambda each: bool(_links(each, 0))):
+    found, entry = list[nn.Module](), None
+    for linked, blocks in groupby((*modules, None), lambda each: each is not None and bool(_links(each, 0))):
         alike = list(blocks)
-        found += [Chained(alike)] if linked else alike
+        if linked:
+            found.append(Chained(entry, [each for each in alike if each is not None]))
+            entry = None
+            continue
+        for each in alike:
+            if entry is not None:
+                found.append(Chained(entry, []))
+            entry = each if each is not None and _entry(each) else None
+            if entry is None and each is not None:
+                found.append(each)
     return found
 
 
 def _links(block: nn.Module, start: int) -> list[Link]:
     """A block's convolutions, its input being activation `start` of a chain; none where it is of another kind."""
+    layers, residual = _layers(block), isinstance(block, Residual)
+    if not isinstance(block, Residual | Plain) or not layers or len(layers) % 3 or _modules(block.before):
+        return []
+    if isinstance(block, Residual) and _modules(block.shortcut):
+        return []
+    found = [_link(*layers[at : at + 3]) for at in range(0, len(layers), 3)]
+    links = [link for link in found if link is not None]
+    return [*links[:-1], replace(links[-1], joined=start if residual else None)] if len(links) == len(found) else []
+
+
+def _entry(block: nn.Module) -> tuple[Residual | Plain, list[nn.Module], Link] | None:
+    """A block, what comes before its last convolution, and that; None where a chain cannot begin with it."""
+    layers = _layers(block)
+    link = _link(*layers[-3:]) if len(layers) >= 3 else None
+    if link is None or not isinstance(block, Residual | Plain):
+        return None
+    return block, layers[:-3], replace(link, joined=SHORTCUT if isinstance(block, Residual) else None)
+
+
+def _layers(block: nn.Module) -> list[nn.Module]:
+    """Branch and activation of a block that adds its shortcut, or has none; nothing where it is of another kind."""
     if not isinstance(block, Residual | Plain) or type(block) not in (Residual, Plain) or _watched(block):
         return []
-    residual = isinstance(block, Residual)
-    if _modules(block.before) or (residual and (type(block.merge) is not Add or _modules(block.shortcut))):
+    if isinstance(block, Residual) and type(block.merge) is not Add:
         return []
-    layers, found = [*_modules(block.branch), *_modules(block.after)], list[Link]()
-    if len(layers) % 3 or len(_modules(block.after)) != 1:
-        return []
-    for conv, norm, act in zip(layers[::3], layers[1::3], layers[2::3], strict=True):
-        if not (
-            type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and type(act) is nn.ReLU and links(conv, norm)
-        ):
-            return []
-        found.append(Link(conv, norm, act, None))
-    return [*found[:-1], replace(found[-1], joined=start if residual else None)]
+    after = _modules(block.after)
+    return [*_modules(block.branch), *after] if len(after) == 1 else []
+
+
+def _link(conv: nn.Module, norm: nn.Module, act: nn.Module) -> Link | None:
+    if not (type(conv) is nn.Conv2d and type(norm) is nn.BatchNorm2d and type(act) is nn.ReLU and links(conv, norm)):
+        return None
+    return Link(conv, norm, act, None)
 
 
 def _modules(chain: nn.Module) -> list[nn.Module]:
