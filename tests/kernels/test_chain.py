@@ -22,6 +22,7 @@ SHAPES = [
     (2, 128, 4, 9),
     (3, 32, 20, 28),
     (65, 16, 4, 4),
+    (18, 256, 4, 4),
 ]
 """Among them: groups of pictures with one left over, rows that fill no tile, a last tile beyond the last row."""
 JOINED = {
@@ -179,6 +180,10 @@ def test_what_it_does_not_do() -> None:
     assert not does(x.float())
     assert not does(x.contiguous())
     assert not does(pictures(1, 32, 80, 80)), "too large for the cache"
+    wide = links_of(128, (None,))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert chains(wide, pictures(2, 128, 8, 8))
+        assert not chains(wide, pictures(2, 128, 9, 8)), "torch's is as fast"
     with torch.no_grad():
         assert not does(x)
     link.conv.weight.requires_grad_(False)
@@ -192,5 +197,5 @@ def test_what_it_does_not_do() -> None:
         nn.Conv2d(32, 32, 3, bias=False),
     ):  # fmt: skip
         assert not links(conv, nn.BatchNorm2d(32)), conv
-    wide = nn.Conv2d(256, 256, 3, padding=1, bias=False)
-    assert not links(wide, nn.BatchNorm2d(256)), "sums of so many weights leave the cache"
+    wider = nn.Conv2d(512, 512, 3, padding=1, bias=False)
+    assert not links(wider, nn.BatchNorm2d(512)), "sums of so many weights leave the cache"
