@@ -120,13 +120,16 @@ def test_chain_is_the_equations(shape: tuple[int, ...], kind: str) -> None:
         assert apart(mine.grad, truth.grad) < few
 
 
+@pytest.mark.parametrize("shape", [(6, 32, 8, 8), (2, 16, 32, 32), (3, 16, 5, 7), (3, 64, 9, 4), (2, 128, 3, 5)])
 @pytest.mark.parametrize("joined", [(None,), (0,)])
-def test_a_gradient_is_exact_where_no_number_is_near_zero(joined: tuple[int | None]) -> None:
+def test_a_gradient_is_exact_where_no_number_is_near_zero(
+    joined: tuple[int | None], shape: tuple[int, int, int, int]
+) -> None:
     """With scales small and shifts large nothing is cut off, and every sum is checked to the rounding of its terms."""
-    (link,) = made = links_of(32, joined)
+    (link,) = made = links_of(shape[1], joined)
     with torch.no_grad():
         link.norm.bias.fill_(20.0)
-    x, dy = pictures(6, 32, 8, 8).requires_grad_(), pictures(6, 32, 8, 8, seed=1)
+    x, dy = pictures(*shape).requires_grad_(), pictures(*shape, seed=1)
     with torch.autocast("cpu", torch.bfloat16):
         y = chain(made, x)
     y.backward(dy)
@@ -158,6 +161,16 @@ def test_threads_change_sums_of_weights_alone() -> None:
     for other_same, other_sums in others:
         assert all(torch.equal(a, b) for a, b in zip(same, other_same, strict=True))
         assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(sums, other_sums, strict=True))
+
+
+def test_whole_numbers_are_settings_too() -> None:
+    """A momentum of 1 is not 1.0 to C."""
+    (link,) = made = links_of(16, (None,))
+    link.norm.momentum = 1
+    with torch.autocast("cpu", torch.bfloat16):
+        y = chain(made, pictures(2, 16, 4, 4))
+    assert y.isfinite().all()
+    assert link.norm.running_var.ne(1.0).all(), "the batch's alone"
 
 
 def test_what_is_not_a_number_stays_so() -> None:

@@ -93,6 +93,13 @@ def test_what_is_not_a_number_stays_so() -> None:
     assert not y[:, :3].isnan().any()
 
 
+def test_whole_numbers_are_settings_too() -> None:
+    x, norm = pictures(4, 16, 8, 8), norm_of(16)
+    norm.momentum = 1
+    normalise(norm, x, None, True)
+    assert torch.allclose(norm.running_mean, x.float().mean((0, 2, 3)), atol=1e-5)
+
+
 def test_threads_change_nothing() -> None:
     x, gradient, found = pictures(9, 24, 7, 7), pictures(9, 24, 7, 7, seed=1), []
     before = torch.get_num_threads()

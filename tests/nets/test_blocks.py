@@ -251,6 +251,16 @@ def test_option_a_is_every_other_pixel_between_zero_channels(
     assert not y[:, before + channels :].any()
 
 
+@pytest.mark.parametrize("ndim", [1, 2, 3])
+def test_option_a_keeps_the_precision(ndim: int) -> None:
+    network = make_network(make_plan(replace(SMALL, shortcut="A", ndim=ndim)))
+    (pad,) = (module for module in network.modules() if isinstance(module, ZeroPadShortcut))
+    x = torch.rand(2, 8, *(4,) * ndim)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert pad(x.bfloat16()).dtype == torch.bfloat16
+    assert pad(x.half()).dtype == torch.float16
+
+
 def test_option_a_learns_nothing() -> None:
     network = make_network(make_plan(replace(SMALL, shortcut="A")))
     (pad,) = (module for module in network.modules() if isinstance(module, ZeroPadShortcut))

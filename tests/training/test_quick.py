@@ -155,6 +155,23 @@ def test_chains_are_wired_as_the_network(kind: str, chained: int, monkeypatch: p
     )
 
 
+def test_processes_with_and_without_tiles_agree_on_the_order_of_parameters(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = network_of("projections")
+    orders = []
+    for tiles in (True, False):
+        monkeypatch.setattr(twins, "links", lambda conv, norm, tiles=tiles: tiles and conv.stride == (1, 1))
+        orders.append([id(parameter) for parameter in quick(network).parameters()])
+    assert orders[0] == orders[1]
+
+
+def test_hooks_on_stages_are_called() -> None:
+    network, calls = network_of("residual"), list[str]()
+    for name in ("stem", "stage2", "head"):
+        network.get_submodule(name).register_forward_hook(lambda *_, name=name: calls.append(name))
+    gradients(network, quick(network), torch.bfloat16)
+    assert calls == ["stem", "stage2", "head"]
+
+
 def test_hooks_are_called() -> None:
     network = network_of("residual")
     twin, calls = quick(network), list[str]()

@@ -40,6 +40,6 @@ def speaks() -> bool:
 def train_on_large_pages() -> None:
     """Have torch ask Linux for pages of 2 MB: training walks through more memory than a processor has addresses of.
 
-    It looks when it is imported. What the user has set stays.
+    It looks when it first makes a tensor. What the user has set stays.
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")

@@ -29,6 +29,7 @@ typedef uint16_t bfloat16;
 #define BAND 64L       /* positions that are convolved before they are written */
 #define BEFORE 64L     /* positions of room before and after the sequence, always zero */
 #define AFTER 128L
+#define MOST_THREADS 16L /* on the way back: every thread has sums of all weights, which one adds up */
 #define POSITIONS 256L /* small pictures are taken together until there are so many */
 
 static inline float from_bfloat16(bfloat16 value) {
@@ -458,7 +459,7 @@ int chain_forward(
         configure(channels == LANES);
         bfloat16 *room = positions_of(s, channels), *places = room + BEFORE * channels;
         float *sums = zeros(sizeof(float) * (s.length + AFTER) * channels);
-        failed |= !room || !sums;
+        failed |= !packed || !groups || !room || !sums;
 #pragma omp for schedule(static)
         for (long group = 0; group < count; group++) {
             if (failed) continue;
@@ -547,7 +548,10 @@ int chain_backward(
     long count = (pictures + s.together - 1) / s.together, numbers = height * width * channels;
     long tiles = ((s.rows - 2) * s.stride + 31) / 32, weights = TAPS * channels * channels;
     bfloat16 *packed = zeros(sizeof(bfloat16) * weights);
-    float *groups = zeros(sizeof(float) * 2 * channels * count), *products = zeros(sizeof(float) * weights * threads);
+    if (threads > count) threads = count;
+    if (threads > MOST_THREADS) threads = MOST_THREADS;
+    float *groups = zeros(sizeof(float) * 2 * channels * count);
+    float *products = aligned_alloc(64, sizeof(float) * weights * threads); /* each thread's own sums */
     int failed = !packed || !groups || !products;
     if (!failed) pack_weights(weight, packed, channels, 1);
 #pragma omp parallel for schedule(static, 1) num_threads(threads) reduction(| : failed)
@@ -560,6 +564,7 @@ int chain_backward(
         bfloat16 *pairs = zeros(sizeof(bfloat16) * TILE * tiles * (channels / LANES));
         float *sums = zeros(sizeof(float) * (s.length + AFTER) * channels);
         failed |= !packed || !groups || !products || !room || !input_room || !planes || !pairs || !sums;
+        if (products) memset(products + weights * thread, 0, sizeof(float) * weights);
         for (long group = count * thread / threads; !failed && group < count * (thread + 1) / threads; group++) {
             long first = group * s.together, taken = first + s.together < pictures ? s.together : pictures - first;
             long at = first * numbers;

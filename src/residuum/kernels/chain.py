@@ -1,7 +1,7 @@
 """3x3 convolutions, each with batch norm, perhaps a shortcut, and ReLU, as one operation of fewer passes over memory.
 
 For training in bfloat16 on processors with tiles (AMX). x[i] = conv[i](a[i]), a[i+1] = relu(norm[i](x[i]) + joined).
-The x are kept for the way back, and those a where a shortcut starts; everything else is computed again in the cache.
+The x are kept for the way back, and those a where a shortcut starts or ends; all else is computed again in the cache.
 """
 
 from __future__ import annotations
@@ -57,11 +57,14 @@ def links(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> bool:
 
 def chains(links: Sequence[Link], x: Tensor, shortcut: Tensor | None = None) -> bool:
     """Whether `chain` does what these modules do with such an input: in training, in bfloat16, channels last."""
+    found = kernels()
     return (
-        torch.is_grad_enabled()
+        found is not None
+        and found.chain
+        and torch.is_grad_enabled()
         and torch.is_autocast_enabled("cpu")
-        and x[0].numel() <= LARGEST
-        and (x.shape[1] <= FEW_CHANNELS or x[0, 0].numel() <= FEW_POSITIONS)
+        and x.shape[1:].numel() <= LARGEST
+        and (x.shape[1] <= FEW_CHANNELS or x.shape[2:].numel() <= FEW_POSITIONS)
         and all(normalises(link.norm, x, shortcut) for link in links)
         and all(each.requires_grad for link in links for each in (*link.conv.parameters(), *link.norm.parameters()))
         and all(link.conv.weight.dtype == torch.float32 for link in links)
@@ -101,7 +104,8 @@ class _Chain(torch.autograd.Function):
             output, settled = torch.empty_like(x), tuple(torch.empty_like(norm.weight) for _ in range(4))
             found.call(
                 "chain_forward", *before, activations.get(number) if number else None, _taps(link.conv.weight), output,
-                norm.weight, norm.bias, norm.running_mean, norm.running_var, norm.momentum, norm.eps, *settled, *sizes,
+                norm.weight, norm.bias, norm.running_mean, norm.running_var, float(norm.momentum), float(norm.eps),
+                *settled, *sizes,
             )  # fmt: skip
             outputs.append(output)
             statistics.append(settled)

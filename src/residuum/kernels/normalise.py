@@ -43,9 +43,10 @@ def normalise(norm: nn.BatchNorm2d, x: Tensor, shortcut: Tensor | None, relu: bo
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert norm.num_batches_tracked is not None
+    assert norm.momentum is not None
     norm.num_batches_tracked.add_(1)
-    running = (norm.running_mean, norm.running_var, norm.momentum)
-    return _Normalise.apply(x, shortcut, norm.weight, norm.bias, running, norm.eps, relu)
+    running = (norm.running_mean, norm.running_var, float(norm.momentum))
+    return _Normalise.apply(x, shortcut, norm.weight, norm.bias, running, float(norm.eps), relu)
 
 
 class _Normalise(torch.autograd.Function):

@@ -15,7 +15,6 @@ from residuum.plan import Layer, Leaf
 _CONV: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _MAX_POOL: tuple[type[nn.Module], ...] = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
 _AVG_POOL: tuple[type[nn.Module], ...] = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
-_AVERAGE = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)
 _ADAPTIVE_POOL: tuple[type[nn.Module], ...] = (nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 _BATCH_NORM: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 _INSTANCE_NORM: tuple[type[nn.Module], ...] = (nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -108,11 +107,14 @@ def avgpool(layer: Layer) -> nn.Module:
 
 
 def subsample(x: Tensor, stride: tuple[int, ...]) -> Tensor:
-    """Every stride-th position of x (N, C, *size); a mean over one position.
+    """Every stride-th position of x (N, C, *size).
 
-    Unlike that of a slice, its gradient keeps the memory format: adding two formats costs more than a convolution.
+    For pictures it is a mean over one position, whose gradient, unlike that of a slice, keeps the memory format: adding
+    two formats costs more than a convolution. torch's mean over volumes is not for half precision.
     """
-    return _AVERAGE[x.ndim - 3](x, 1, stride)
+    if x.ndim == 4:
+        return F.avg_pool2d(x, 1, stride)
+    return x[(slice(None), slice(None), *(slice(None, None, step) for step in stride))]
 
 
 def adaptivepool(layer: Layer) -> nn.Module:

@@ -36,7 +36,7 @@ class Stream(Protocol):
 
 
 class Diverged(UserError):
-    """Training whose loss, or whose network's outputs, are not finite any more; the last good checkpoint was kept."""
+    """Training whose loss, or whose network's outputs, are not finite any more; the last checkpoint was kept."""
 
 
 class Watch(Protocol):
@@ -117,7 +117,7 @@ class Trainer:
     def train(self) -> Position:
         """Train to the end from the run's checkpoint, or from the start where it has none.
 
-        Stopped after a signal (state saved); Diverged when the loss is not finite (last good checkpoint kept).
+        Stopped after a signal (state saved); Diverged when loss or outputs are not finite (checkpoint kept).
         """
         engine = self.ready()
         at = self._resume(engine)
@@ -218,7 +218,9 @@ class Trainer:
             try:
                 summary = self.validate(engine.result).summary()
             except NotFinite as error:
-                raise Diverged(f"training diverged: after step {at.step}, {error}") from None
+                raise Diverged(
+                    f"training diverged: step {at.step} left no usable network ({error}); give a lower --lr"
+                ) from None
             engine.train_mode()
         train_error = 100.0 * at.wrong / at.images
         row = {

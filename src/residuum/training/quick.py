@@ -74,8 +74,10 @@ class Entry(nn.Module):
 
     def __init__(self, block: Residual | Plain, start: Sequence[nn.Module], link: Link) -> None:
         super().__init__()
-        self.before, self.start = quick(block.before), _chain(start)
+        # parameters in the order of NormAddAct's: processes with and without tiles must agree on it
+        self.before = quick(block.before)
         self.shortcut = quick(block.shortcut) if isinstance(block, Residual) else None
+        self.start = _chain(start)
         self.conv, self.norm, self.act = _chain([link.conv]), link.norm, link.act
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -125,7 +127,11 @@ def quick(module: nn.Module) -> nn.Module:
     if type(module) is nn.Sequential:
         return _chain(_modules(module))
     if type(module) is Network and not module.frugal:
-        return _twin(module, {name: _chain(_linked(_modules(child))) for name, child in module.named_children()})
+        children = {
+            name: child if _watched(child) else _chain(_linked(_modules(child)))
+            for name, child in module.named_children()
+        }
+        return _twin(module, children)
     if type(module) is Residual and type(module.merge) is Add:
         found = _joined(module)
         if found is not None:

@@ -152,9 +152,9 @@ class Recipe:
     ema               what is validated and kept is a moving average of the weights, with this decay for each step;
                       0: the weights themselves
     compile           torch.compile, on GPUs with CUDA graphs
-    kernels           own: in bfloat16 on processors, batch norm with what follows it and the weights' gradient of 3x3
-                      convolutions by our routines in C, which round less often, where a compiler is found; torch: its
-                      operators
+    kernels           own: in bfloat16 on processors, batch norm with what follows it, the weights' gradient of 3x3
+                      convolutions and, where there are AMX tiles, whole runs of blocks by our routines in C, which
+                      round less often, where a compiler is found; torch: its operators
     sync_batch_norm   batch norm over the pictures of all processes, on GPUs
     class_weights     balanced: a picture counts n / (classes * pictures of its class), so that rare classes weigh as
                       much as common ones
