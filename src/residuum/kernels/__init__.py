@@ -1,4 +1,4 @@
-"""Training's passes over memory in C, for processors: batch norm with what follows it, and a convolution's weights."""
+"""Training's passes over memory in C, for processors: norms with what follows, convolutions' weights, and chains."""
 
 from residuum.kernels.build import Kernels, kernels
 from residuum.kernels.chain import SHORTCUT, Link, chain, chains, links

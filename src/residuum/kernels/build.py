@@ -22,7 +22,7 @@ from torch import Tensor
 from residuum.devices import processor_features
 from residuum.files import cache_folder
 
-SOURCES = ("norms.c", "weight_gradient.c", "chain.c")
+SOURCES, SHARED = ("norms.c", "weight_gradient.c", "chain.c"), ("bfloat16.h",)
 COMPILERS = ("cc", "gcc")
 """GNU's: torch's threads are."""
 FLAGS = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
@@ -86,7 +86,7 @@ def _threads_are_shared() -> bool:
 def _compiled(compiler: str, version: str) -> Path:
     """The shared library for these sources, this compiler and this processor; it is made once."""
     here = Path(__file__).parent
-    content = [(here / name).read_text() for name in SOURCES]
+    content = [(here / name).read_text() for name in (*SOURCES, *SHARED)]
     known = hashlib.sha256("\0".join((*content, *FLAGS, version, processor_features())).encode())
     folder = _writable(cache_folder())
     library = folder / f"{known.hexdigest()[:16]}.so"

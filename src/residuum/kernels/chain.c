@@ -4,46 +4,30 @@
        x[i] = conv[i](a[i]),   a[i+1] = relu(norm[i](x[i]) + joined)
 
    for bfloat16 activations in channels-last order. What is written to memory is x[i] alone (and a[i] where a shortcut
-   starts): norm and ReLU are applied while the next convolution reads its input, statistics are summed while a convolution
+   starts or ends): norm and ReLU are applied while the next convolution reads its input, statistics are summed while a convolution
    writes its output, and the same holds backward. A picture, or a few small ones, is worked on at a time, so that what
    lies between is in the cache.
 
    Pictures are laid out with a column of zeros after every row and a row of zeros after every picture, as one sequence of
    positions: the neighbour of a position is a fixed number of positions away, and sixteen successive positions are a tile
    whatever the picture's width. */
-#include <math.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "bfloat16.h"
 
-typedef uint16_t bfloat16;
+#include <math.h>
+#include <stdlib.h>
 
 #if defined(__AVX512BF16__) && defined(__AMX_BF16__) && defined(__AMX_TILE__)
-#include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define LANES 16L      /* numbers in a vector, positions and channels of a tile */
+#define LANES 16L /* numbers in a vector, positions and channels of a tile */
 #define TAPS 9L
-#define TILE 512L      /* bfloat16 numbers of a tile of weights: 16 pairs of inputs by 16 outputs */
-#define BAND 64L       /* positions that are convolved before they are written */
-#define BEFORE 64L     /* positions of room before and after the sequence, always zero */
+#define TILE 512L /* bfloat16 numbers of a tile of weights: 16 pairs of inputs by 16 outputs */
+#define BAND 64L /* positions that are convolved before they are written */
+#define BEFORE 64L /* positions of room before and after the sequence, always zero */
 #define AFTER 128L
 #define MOST_THREADS 16L /* on the way back: every thread has sums of all weights, which one adds up */
 #define POSITIONS 256L /* small pictures are taken together until there are so many */
-
-static inline float from_bfloat16(bfloat16 value) {
-    uint32_t bits = (uint32_t)value << 16;
-    float result;
-    memcpy(&result, &bits, 4);
-    return result;
-}
-
-static inline bfloat16 to_bfloat16(float value) { /* to the nearest, ties to even; a NaN stays one */
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    return (bfloat16)(value != value ? bits >> 16 | 64 : (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
 
 /* ---- sizes ---- */
 
@@ -74,7 +58,7 @@ static void *zeros(long bytes) {
     return found;
 }
 
-static bfloat16 *positions_of(Shape s, long planes) { return zeros(sizeof(bfloat16) * (BEFORE + s.length + AFTER) * planes); }
+static bfloat16 *positions_of(Shape s) { return zeros(sizeof(bfloat16) * (BEFORE + s.length + AFTER) * s.channels); }
 
 /* ---- vectors ---- */
 
@@ -86,12 +70,10 @@ static inline void store(bfloat16 *to, __m512 value) {
     _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(value));
 }
 
-/* a NaN stays one */
-static inline __m512 relu(__m512 value) {
-    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(value, _mm512_setzero_ps(), _CMP_NLE_UQ), value);
-}
-
+/* a NaN counts as positive, and so stays one */
 static inline __mmask16 positive(__m512 value) { return _mm512_cmp_ps_mask(value, _mm512_setzero_ps(), _CMP_NLE_UQ); }
+
+static inline __m512 relu(__m512 value) { return _mm512_maskz_mov_ps(positive(value), value); }
 
 /* ---- tiles ---- */
 
@@ -286,31 +268,6 @@ static void write_back(
 
 /* ---- the weights' gradient ---- */
 
-/* 16 pixels of 16 channels to 16 channels of 16 pixels */
-static void transpose16(const bfloat16 *from, long channels, bfloat16 *to, long plane) {
-    __m256i a[16], b[16];
-    for (int i = 0; i < 16; i++) a[i] = _mm256_loadu_si256((const __m256i *)(from + i * channels));
-    for (int i = 0; i < 8; i++) {
-        b[2 * i] = _mm256_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
-        b[2 * i + 1] = _mm256_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
-    }
-    for (int i = 0; i < 4; i++) {
-        a[4 * i] = _mm256_unpacklo_epi32(b[4 * i], b[4 * i + 2]);
-        a[4 * i + 1] = _mm256_unpackhi_epi32(b[4 * i], b[4 * i + 2]);
-        a[4 * i + 2] = _mm256_unpacklo_epi32(b[4 * i + 1], b[4 * i + 3]);
-        a[4 * i + 3] = _mm256_unpackhi_epi32(b[4 * i + 1], b[4 * i + 3]);
-    }
-    for (int i = 0; i < 2; i++)
-        for (int k = 0; k < 4; k++) {
-            b[8 * i + 2 * k] = _mm256_unpacklo_epi64(a[8 * i + k], a[8 * i + 4 + k]);
-            b[8 * i + 2 * k + 1] = _mm256_unpackhi_epi64(a[8 * i + k], a[8 * i + 4 + k]);
-        }
-    for (int k = 0; k < 8; k++) {
-        _mm256_storeu_si256((__m256i *)(to + k * plane), _mm256_permute2x128_si256(b[k], b[8 + k], 0x20));
-        _mm256_storeu_si256((__m256i *)(to + (8 + k) * plane), _mm256_permute2x128_si256(b[k], b[8 + k], 0x31));
-    }
-}
-
 /* positions of channels to channels of positions */
 static void transpose(const bfloat16 *places, bfloat16 *planes, Shape s) {
     for (long q = 0; q < s.length; q += 16)
@@ -457,7 +414,7 @@ int chain_forward(
         Tiles before;
         _tile_storeconfig(&before);
         configure(channels == LANES);
-        bfloat16 *room = positions_of(s, channels), *places = room + BEFORE * channels;
+        bfloat16 *room = positions_of(s), *places = room + BEFORE * channels;
         float *sums = zeros(sizeof(float) * (s.length + AFTER) * channels);
         failed |= !packed || !groups || !room || !sums;
 #pragma omp for schedule(static)
@@ -558,8 +515,8 @@ int chain_backward(
     for (long thread = 0; thread < threads; thread++) {
         Tiles before;
         _tile_storeconfig(&before);
-        bfloat16 *room = positions_of(s, channels), *places = room + BEFORE * channels; /* gradients */
-        bfloat16 *input_room = positions_of(s, channels), *inputs = input_room + BEFORE * channels;
+        bfloat16 *room = positions_of(s), *places = room + BEFORE * channels; /* gradients */
+        bfloat16 *input_room = positions_of(s), *inputs = input_room + BEFORE * channels;
         bfloat16 *planes = zeros(sizeof(bfloat16) * s.plane * channels);
         bfloat16 *pairs = zeros(sizeof(bfloat16) * TILE * tiles * (channels / LANES));
         float *sums = zeros(sizeof(float) * (s.length + AFTER) * channels);

@@ -59,10 +59,7 @@ class _Normalise(torch.autograd.Function):
             shortcut = shortcut.contiguous(memory_format=torch.channels_last)
         y = torch.empty_like(x, memory_format=torch.channels_last)
         mean, inverse = torch.empty_like(scale), torch.empty_like(scale)
-        _call(
-            "forward", x, x, shortcut, scale, shift, running[0], running[1], running[2],
-            eps, y, mean, inverse, relu=relu,
-        )  # fmt: skip
+        _call("forward", x, x, shortcut, scale, shift, *running, eps, y, mean, inverse, relu=relu)
         ctx.save_for_backward(x, y if relu else None, scale, mean, inverse)
         ctx.relu, ctx.joined = relu, shortcut is not None
         return y

@@ -3,29 +3,14 @@
 
    Statistics are sums over a fixed number of parts, each in double, added in order: neither the number of threads nor
    chance changes a bit. */
+#include "bfloat16.h"
+
 #include <math.h>
-#include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define PARTS 32   /* more threads than this find no work */
 #define WIDE 512   /* pixels are taken together until a row has about so many numbers: room for vectors of any width */
 #define BLOCK 64   /* wide rows that are summed in float32 before they are added in double */
-
-typedef uint16_t bfloat16;
-
-static inline float from_bfloat16(bfloat16 value) {
-    uint32_t bits = (uint32_t)value << 16;
-    float result;
-    memcpy(&result, &bits, 4);
-    return result;
-}
-
-static inline bfloat16 to_bfloat16(float value) { /* to the nearest, ties to even; no number of ours is a signalling NaN */
-    uint32_t bits;
-    memcpy(&bits, &value, 4);
-    return (bfloat16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
-}
 
 /* what gets through ReLU's gradient where its output was y */
 static inline bfloat16 passed(bfloat16 gradient, bfloat16 y) { return (int16_t)y > 0 ? gradient : 0; }

@@ -6,43 +6,14 @@
    channel as a plane of its own, in which a tap further right is an address 2 bytes higher. Two input channels times nine
    taps are summed at once, all in registers, while the rows of a picture pass by; a pair of pixels that was read for the
    right tap serves the left one next. */
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
+#include "bfloat16.h"
 
-typedef uint16_t bfloat16;
+#include <stdlib.h>
 
 #ifdef __AVX512BF16__
-#include <immintrin.h>
-
 #define LANES 16L /* output channels of a vector of sums; planes are packed 16 at a time as well */
 #define PAIR 2L   /* input channels that are summed at once */
 #define SUMS (PAIR * 9 * LANES)
-
-/* 16 pixels of 16 channels to 16 channels of 16 pixels */
-static void transpose(const bfloat16 *from, long channels, bfloat16 *to, long plane) {
-    __m256i a[16], b[16];
-    for (int i = 0; i < 16; i++) a[i] = _mm256_loadu_si256((const __m256i *)(from + i * channels));
-    for (int i = 0; i < 8; i++) {
-        b[2 * i] = _mm256_unpacklo_epi16(a[2 * i], a[2 * i + 1]);
-        b[2 * i + 1] = _mm256_unpackhi_epi16(a[2 * i], a[2 * i + 1]);
-    }
-    for (int i = 0; i < 4; i++) {
-        a[4 * i] = _mm256_unpacklo_epi32(b[4 * i], b[4 * i + 2]);
-        a[4 * i + 1] = _mm256_unpackhi_epi32(b[4 * i], b[4 * i + 2]);
-        a[4 * i + 2] = _mm256_unpacklo_epi32(b[4 * i + 1], b[4 * i + 3]);
-        a[4 * i + 3] = _mm256_unpackhi_epi32(b[4 * i + 1], b[4 * i + 3]);
-    }
-    for (int i = 0; i < 2; i++)
-        for (int k = 0; k < 4; k++) {
-            b[8 * i + 2 * k] = _mm256_unpacklo_epi64(a[8 * i + k], a[8 * i + 4 + k]);
-            b[8 * i + 2 * k + 1] = _mm256_unpackhi_epi64(a[8 * i + k], a[8 * i + 4 + k]);
-        }
-    for (int k = 0; k < 8; k++) {
-        _mm256_storeu_si256((__m256i *)(to + k * plane), _mm256_permute2x128_si256(b[k], b[8 + k], 0x20));
-        _mm256_storeu_si256((__m256i *)(to + (8 + k) * plane), _mm256_permute2x128_si256(b[k], b[8 + k], 0x31));
-    }
-}
 
 /* (height, width, channels) to planes of rows of `stride`, the first column left zero */
 static void pack_input(
@@ -53,7 +24,7 @@ static void pack_input(
         long column = 0;
         for (; column + 16 <= width; column += 16)
             for (long c = 0; c < channels; c += 16)
-                transpose(from + column * channels + c, channels, to + column + c * plane, plane);
+                transpose16(from + column * channels + c, channels, to + column + c * plane, plane);
         for (; column < width; column++)
             for (long c = 0; c < channels; c++) to[column + c * plane] = from[column * channels + c];
     }

@@ -218,9 +218,7 @@ class Trainer:
             try:
                 summary = self.validate(engine.result).summary()
             except NotFinite as error:
-                raise Diverged(
-                    f"training diverged: step {at.step} left no usable network ({error}); give a lower --lr"
-                ) from None
+                raise Diverged(f"training diverged after step {at.step}. {error}") from None
             engine.train_mode()
         train_error = 100.0 * at.wrong / at.images
         row = {

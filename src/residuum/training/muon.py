@@ -4,8 +4,8 @@ A convolution's weight is a matrix W of outputs times (inputs * kernel). With th
 
     M <- mu M + G,   U S V^T = G + mu M,   W <- W - lr |W| U V^T / |U V^T|,   W <- |W before| W / |W|
 
-so that a step moves W by `lr` of its length |W| (Frobenius) and leaves the length as it is: the norm that follows the
-convolution divides it out anyway, and a weight that grew would turn ever more slowly.
+so that a step moves W by `lr` of its length |W| (Frobenius; by less where G has not full rank) and leaves the length as
+it is: the norm that follows the convolution divides it out anyway, and a weight that grew would turn ever more slowly.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
-from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -72,12 +71,12 @@ class NormAddAct(nn.Module):
 class Entry(nn.Module):
     """A block up to its last convolution: start(u) and shortcut(u), u = before(x); and `rest`, what is left of it."""
 
-    def __init__(self, block: Residual | Plain, start: Sequence[nn.Module], link: Link) -> None:
+    def __init__(self, block: Residual | Plain, link: Link) -> None:
         super().__init__()
         # parameters in the order of NormAddAct's: processes with and without tiles must agree on it
         self.before = quick(block.before)
         self.shortcut = quick(block.shortcut) if isinstance(block, Residual) else None
-        self.start = _chain(start)
+        self.start = _chain(_modules(block.branch)[:-2])
         self.conv, self.norm, self.act = _chain([link.conv]), link.norm, link.act
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -91,18 +90,18 @@ class Entry(nn.Module):
 class Chained(nn.Module):
     """Blocks one after the other whose convolutions keep size and width, as one operation.
 
-    Of the block before them, which may change both, it has the last convolution.
+    Of the first one, where it changes either, it has the last convolution.
     """
 
-    def __init__(self, entry: nn.Module | None, blocks: Sequence[nn.Module]) -> None:
+    def __init__(self, blocks: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.entry, self.links = None, list[Link]()
-        if entry is not None and (found := _entry(entry)):
-            self.entry = Entry(*found)
-            self.links.append(found[-1])
-        for block in blocks:
+        entry = None if _links(blocks[0], 0) else _entry(blocks[0])
+        self.entry = entry and Entry(*entry)
+        self.links = [entry[1]] if entry else []
+        others = blocks[1:] if entry else blocks
+        for block in others:
             self.links += _links(block, len(self.links))
-        self.blocks = nn.Sequential(*map(quick, blocks))
+        self.blocks = nn.Sequential(*map(quick, others))
 
     def forward(self, x: Tensor) -> Tensor:
         start, shortcut = (x, None) if self.entry is None else self.entry(x)
@@ -168,20 +167,13 @@ def _joined(block: Residual) -> NormAddAct | None:
 
 def _linked(modules: Sequence[nn.Module]) -> list[nn.Module]:
     """The modules, those that make a chain one after the other as one."""
-    found, entry = list[nn.Module](), None
-    for linked, blocks in groupby((*modules, None), lambda each: each is not None and bool(_links(each, 0))):
-        alike = list(blocks)
-        if linked:
-            found.append(Chained(entry, [each for each in alike if each is not None]))
-            entry = None
-            continue
-        for each in alike:
-            if entry is not None:
-                found.append(Chained(entry, []))
-            entry = each if each is not None and _entry(each) else None
-            if entry is None and each is not None:
-                found.append(each)
-    return found
+    runs = list[list[nn.Module]]()
+    for module in modules:
+        if runs and _links(module, 0) and _entry(runs[-1][-1]):
+            runs[-1].append(module)
+        else:
+            runs.append([module])
+    return [Chained(run) if _entry(run[0]) else run[0] for run in runs]
 
 
 def _links(block: nn.Module, start: int) -> list[Link]:
@@ -196,13 +188,13 @@ def _links(block: nn.Module, start: int) -> list[Link]:
     return [*links[:-1], replace(links[-1], joined=start if residual else None)] if len(links) == len(found) else []
 
 
-def _entry(block: nn.Module) -> tuple[Residual | Plain, list[nn.Module], Link] | None:
-    """A block, what comes before its last convolution, and that; None where a chain cannot begin with it."""
+def _entry(block: nn.Module) -> tuple[Residual | Plain, Link] | None:
+    """A block and its last convolution; None where a chain cannot begin with that. Any block of links has it."""
     layers = _layers(block)
     link = _link(*layers[-3:]) if len(layers) >= 3 else None
     if link is None or not isinstance(block, Residual | Plain):
         return None
-    return block, layers[:-3], replace(link, joined=SHORTCUT if isinstance(block, Residual) else None)
+    return block, replace(link, joined=SHORTCUT if isinstance(block, Residual) else None)
 
 
 def _layers(block: nn.Module) -> list[nn.Module]:
