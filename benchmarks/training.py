@@ -37,12 +37,12 @@ LARGE_BATCH = 32
 CPU = torch.device("cpu")
 
 
-def usual_loop(folder: Path) -> float:
+def usual_loop(folder: Path, steps: int = STEPS) -> float:
     """Images/s of ImageFolder, DataLoader and an eager float32 step."""
     torchvision = import_torchvision()
     t = torchvision.transforms
-    steps = [t.RandomHorizontalFlip(), t.RandomCrop(32, 4), t.ToTensor()]
-    transform = t.Compose([*steps, t.Normalize((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))])
+    changes = [t.RandomHorizontalFlip(), t.RandomCrop(32, 4), t.ToTensor()]
+    transform = t.Compose([*changes, t.Normalize((0.49, 0.48, 0.45), (0.25, 0.24, 0.26))])
     found = torchvision.datasets.ImageFolder(folder, transform)
     loader = torch.utils.data.DataLoader(found, BATCH, shuffle=True, num_workers=2)
     network = residuum.build("resnet20", num_classes=len(found.classes)).train()
@@ -51,12 +51,12 @@ def usual_loop(folder: Path) -> float:
     for step, (x, y) in enumerate(loader):
         if step == WARM_UP:
             began = time.perf_counter()
-        if step == WARM_UP + STEPS:
-            return STEPS * BATCH / (time.perf_counter() - began)
+        if step == WARM_UP + steps:
+            return steps * BATCH / (time.perf_counter() - began)
         F.cross_entropy(network(x), y).backward()
         optimizer.step()
         optimizer.zero_grad()
-    raise SystemExit(f"the folder needs more than {(WARM_UP + STEPS) * BATCH} pictures")
+    raise SystemExit(f"the folder needs more than {(WARM_UP + steps) * BATCH} pictures")
 
 
 def trained(folder: Path, *settings: str) -> float:

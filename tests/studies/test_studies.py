@@ -80,10 +80,12 @@ def test_depth_says_what_does_not_fit(tmp_path: Path) -> None:
 def test_replay_takes_out_one_ingredient_at_a_time(tmp_path: Path) -> None:
     found = conduct(tmp_path, "replay", "--depths", 8, *TINY)
     whole, ingredients = found["tables"]
-    assert [row[0] for row in whole["rows"]] == ["2015", "v1.5", "fast"]
-    assert len(ingredients["rows"]) == 12
+    assert [row[0] for row in whole["rows"]] == ["2015", "v1.5", "fast", "modern"]
+    assert len(ingredients["rows"]) == 13
     recipes = [json.loads(path.read_text())["trial"]["recipe"] for path in (tmp_path / "runs").glob("*.json")]
-    assert len({json.dumps(recipe, sort_keys=True) for recipe in recipes}) == 15, "each is another recipe"
+    assert len({json.dumps(recipe, sort_keys=True) for recipe in recipes}) == 16, "each is another recipe"
+    alike = {row[1]: row[2] for row in ingredients["rows"]}["SGD, which is recipe fast"]
+    assert alike == whole["rows"][2][1], "and none is trained twice"
 
 
 def test_an_axis_ends_above_what_lines_reach_after_their_beginning() -> None:

@@ -14,40 +14,39 @@ from residuum.studies.figures import Line, Panel, panels, top_of
 from residuum.studies.findings import MISSING, Figure, Findings, Table, held_out_error, mean_and_spread, protocol_of
 from residuum.studies.request import Request
 from residuum.studies.trial import Trial
-from residuum.training.recipe import Cosine, Drops, Recipe
+from residuum.training.recipe import Cosine, Drops, Muon, Recipe
 from residuum.wishes import Wishes
 
 TITLE = "Replay: ten years of recipes on one network"
 QUESTION = (
     "How much of the progress since 2015 is the recipe? The same network is trained for the same number of steps "
-    "under the paper's recipe, that of ResNet v1.5, and the strongest here; then each ingredient is taken out of the "
-    "latter two, one at a time, and replaced by what the paper had."
+    "under the paper's recipe, that of ResNet v1.5, fast, and a modern one, which is fast with Muon; then each "
+    "ingredient is taken out of the latter three, one at a time, and replaced by what the paper had."
 )
 
 
 def recipes() -> dict[str, tuple[str, Recipe]]:
     """(recipe, ingredient taken out or "") by label; in float32 all, so that precision is no ingredient."""
-    first, middle, strong = (replace(r, precision="float32") for r in (PAPER_CIFAR, V1_5, FAST))
-    plain_drops = Drops()
+    first, middle, fast = (replace(r, precision="float32") for r in (PAPER_CIFAR, V1_5, FAST))
+    modern, sgd = replace(fast, muon=Muon()), fast.optimizer
     return {
         "2015": ("2015", first),
         "v1.5": ("", middle),
-        "v1.5 - cosine": ("drops instead of the cosine", replace(middle, schedule=plain_drops)),
+        "v1.5 - cosine": ("drops instead of the cosine", replace(middle, schedule=Drops())),
         "v1.5 - warm-up": ("no warm-up", replace(middle, schedule=Cosine(warmup=0.0))),
         "v1.5 - smoothing": ("no label smoothing", replace(middle, label_smoothing=0.0)),
         "v1.5 - free norms": ("weight decay on norms and biases too", _decayed(middle)),
-        "fast": ("", strong),
-        "fast - one-cycle": ("drops instead of one-cycle", replace(strong, schedule=plain_drops)),
-        "fast - nesterov": ("plain momentum", replace(strong, optimizer=replace(strong.optimizer, nesterov=False))),
-        "fast - high rate": ("learning rate 0.1", replace(strong, optimizer=replace(strong.optimizer, lr=0.1))),
-        "fast - strong decay": (
-            "weight decay 1e-4",
-            replace(strong, optimizer=replace(strong.optimizer, weight_decay=1e-4)),
-        ),
-        "fast - free norms": ("weight decay on norms and biases too", _decayed(strong)),
-        "fast - smoothing": ("no label smoothing", replace(strong, label_smoothing=0.0)),
-        "fast - small pictures": ("full resolution throughout", replace(strong, resolution=())),
-        "fast - mild crops": ("crops by 4 pixels of zeros", replace(strong, augment=PAPER_CIFAR.augment)),
+        "fast": ("", fast),
+        "fast - nesterov": ("plain momentum", replace(fast, optimizer=replace(sgd, nesterov=False))),
+        "fast - high rate": ("learning rate 0.1", replace(fast, optimizer=replace(sgd, lr=0.1))),
+        "fast - strong decay": ("weight decay 1e-4", replace(fast, optimizer=replace(sgd, weight_decay=1e-4))),
+        "fast - free norms": ("weight decay on norms and biases too", _decayed(fast)),
+        "modern": ("", modern),
+        "modern - Muon": ("SGD, which is recipe fast", fast),
+        "modern - one-cycle": ("drops instead of one-cycle", replace(modern, schedule=Drops())),
+        "modern - smoothing": ("no label smoothing", replace(modern, label_smoothing=0.0)),
+        "modern - small pictures": ("full resolution throughout", replace(modern, resolution=())),
+        "modern - mild crops": ("crops by 4 pixels of zeros", replace(modern, augment=PAPER_CIFAR.augment)),
     }
 
 
@@ -83,7 +82,7 @@ def conduct(request: Request) -> Findings:
     groups: dict[str, list[dict[str, Any]]] = {label: [] for label in recipes()}
     for trial, record in zip(trials(depth, request, steps), records, strict=True):
         groups[trial.tags["label"]].append(record)
-    whole = ("2015", "v1.5", "fast")
+    whole = ("2015", "v1.5", "fast", "modern")
     errors = {label: _errors(groups[label]) for label in groups}
     said = [
         f"{label} {statistics.fmean(errors[label]):.2f}%" if errors[label] else f"{label} diverged" for label in whole
@@ -139,7 +138,7 @@ def _ingredients_table(groups: dict[str, list[dict[str, Any]]]) -> Table:
 
 
 def _curves(groups: dict[str, list[dict[str, Any]]], whole: tuple[str, ...]) -> Figure:
-    shades = {"2015": 1.0, "v1.5": 0.5, "fast": 1.0}
+    shades = {"2015": 1.0, "v1.5": 0.4, "fast": 0.7, "modern": 1.0}
     lines = [
         Line(
             label,
