@@ -11,9 +11,9 @@ import torch
 
 from residuum.errors import UserError
 
-_M_MMAP_THRESHOLD = -3  # malloc.h
-_LARGE_TENSOR = 2**20
-"""Bytes from which a tensor's memory is given back."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_KEPT, _GIVEN_BACK = (2**28, 2**25), (2**20, 2**20)
+"""Bytes: how much free memory stays at the end of the heap, and from which size on memory goes back once freed."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -67,14 +67,19 @@ def describe_environment(device: torch.device, precision: torch.dtype) -> dict[s
     }
 
 
-def give_back_freed_memory() -> None:
-    """Have the C library (glibc) return the memory of large tensors to the system as soon as they are freed.
+def keep_freed_memory(keep: bool) -> None:
+    """Have the C library (glibc) keep the memory that training frees for its next step, or give it back at once.
 
-    It would rather keep blocks of up to 32 MB, in whose gaps tensors, which want their addresses aligned, do not fit:
-    training that frees and makes as many of them as checkpointing does then holds several times what it uses.
+    Every step frees and asks for the same tensors again. Given back, all their pages are new ones each time: ResNet-20
+    spent a third of its time on that, with two threads. Kept, blocks of up to 32 MB leave gaps in which tensors, which
+    want their addresses aligned, do not fit: training that frees and makes as many of them as checkpointing does then
+    holds several times what it uses. This is a setting of the whole process; the last one counts.
     """
+    trim, large = _KEPT if keep else _GIVEN_BACK
     try:
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _LARGE_TENSOR)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_TRIM_THRESHOLD, trim)
+        library.mallopt(_M_MMAP_THRESHOLD, large)
     except (AttributeError, OSError, TypeError):
         return  # another C library, another way of keeping memory
 

@@ -26,7 +26,7 @@
 #define BAND 64L /* positions that are convolved before they are written */
 #define BEFORE 64L /* positions of room before and after the sequence, always zero */
 #define AFTER 128L
-#define MOST_THREADS 16L /* on the way back: every thread has sums of all weights, which one adds up */
+#define MOST_THREADS 16L /* on the way back, where the sums of all weights that each has are added up by one */
 #define POSITIONS 256L /* small pictures are taken together until there are so many */
 
 /* ---- sizes ---- */
@@ -59,6 +59,30 @@ static void *zeros(long bytes) {
 }
 
 static bfloat16 *positions_of(Shape s) { return zeros(sizeof(bfloat16) * (BEFORE + s.length + AFTER) * s.channels); }
+
+/* ---- threads ---- */
+
+/* What one worker is to do first of all: `next` to `end`. When that is done it takes what others have not come to. So a
+   picture is mostly with the core that has it in its cache, and no core waits for one that something else keeps busy. */
+typedef struct {
+    long next, end, apart[6]; /* no two on one line of the cache */
+} Range;
+
+static Range *shared_out(long count, long workers) {
+    Range *ranges = zeros(sizeof(Range) * workers);
+    for (long i = 0; ranges && i < workers; i++) ranges[i] = (Range){count * i / workers, count * (i + 1) / workers, {0}};
+    return ranges;
+}
+
+/* The next piece of work for worker `me`, -1 where there is none left; `turn`, 0 at first, is whose range it is at. */
+static long take(Range *ranges, long workers, long me, long *turn) {
+    for (; *turn < workers; ++*turn) {
+        Range *of = ranges + (me + *turn) % workers;
+        long found = __atomic_fetch_add(&of->next, 1, __ATOMIC_RELAXED);
+        if (found < of->end) return found;
+    }
+    return -1;
+}
 
 /* ---- vectors ---- */
 
@@ -408,19 +432,18 @@ int chain_forward(
     long count = (pictures + s.together - 1) / s.together, numbers = height * width * channels;
     bfloat16 *packed = zeros(sizeof(bfloat16) * TAPS * channels * channels);
     float *groups = zeros(sizeof(float) * 3 * channels * count);
-    int failed = !packed || !groups;
+    Range *ranges = shared_out(count, threads);
+    int failed = !packed || !groups || !ranges;
     if (!failed) pack_weights(weight, packed, channels, 0);
-#pragma omp parallel num_threads(threads) reduction(| : failed)
-    {
+#pragma omp parallel for schedule(static, 1) num_threads(threads) reduction(| : failed)
+    for (long me = 0; me < threads; me++) {
         Tiles before;
         _tile_storeconfig(&before);
         configure(channels == LANES);
         bfloat16 *room = positions_of(s), *places = room + BEFORE * channels;
         float *sums = zeros(sizeof(float) * (s.length + AFTER) * channels);
-        failed |= !packed || !groups || !room || !sums;
-#pragma omp for schedule(static)
-        for (long group = 0; group < count; group++) {
-            if (failed) continue;
+        failed |= !packed || !groups || !ranges || !room || !sums;
+        for (long turn = 0, group; !failed && (group = take(ranges, threads, me, &turn)) >= 0;) {
             long first = group * s.together, taken = first + s.together < pictures ? s.together : pictures - first;
             long at = first * numbers;
             float *of = groups + group * 3 * channels;
@@ -443,7 +466,7 @@ int chain_forward(
         settle_statistics(
             groups, count, pictures, scale, shift, running_mean, running_var, momentum, eps, mean, inverse, next_factor,
             next_offset, s);
-    free(packed), free(groups);
+    free(packed), free(groups), free(ranges);
     return failed;
 }
 
@@ -506,14 +529,17 @@ int chain_backward(
     long count = (pictures + s.together - 1) / s.together, numbers = height * width * channels;
     long tiles = ((s.rows - 2) * s.stride + 31) / 32, weights = TAPS * channels * channels;
     bfloat16 *packed = zeros(sizeof(bfloat16) * weights);
-    if (threads > count) threads = count;
     if (threads > MOST_THREADS) threads = MOST_THREADS;
+    /* every part has its own sums, whoever computes it; so many parts as adding them up costs little for */
+    long parts = threads == 1 ? 1 : threads * (channels > 64 ? 1 : channels > 32 ? 2 : 4);
+    if (parts > count) parts = count;
     float *groups = zeros(sizeof(float) * 2 * channels * count);
-    float *products = aligned_alloc(64, sizeof(float) * weights * threads); /* each thread's own sums */
-    int failed = !packed || !groups || !products;
+    float *products = aligned_alloc(64, sizeof(float) * weights * parts);
+    Range *ranges = shared_out(parts, threads);
+    int failed = !packed || !groups || !products || !ranges;
     if (!failed) pack_weights(weight, packed, channels, 1);
 #pragma omp parallel for schedule(static, 1) num_threads(threads) reduction(| : failed)
-    for (long thread = 0; thread < threads; thread++) {
+    for (long me = 0; me < threads; me++) {
         Tiles before;
         _tile_storeconfig(&before);
         bfloat16 *room = positions_of(s), *places = room + BEFORE * channels; /* gradients */
@@ -521,36 +547,38 @@ int chain_backward(
         bfloat16 *planes = zeros(sizeof(bfloat16) * s.plane * channels);
         bfloat16 *pairs = zeros(sizeof(bfloat16) * TILE * tiles * (channels / LANES));
         float *sums = zeros(sizeof(float) * (s.length + AFTER) * channels);
-        failed |= !packed || !groups || !products || !room || !input_room || !planes || !pairs || !sums;
-        if (products) memset(products + weights * thread, 0, sizeof(float) * weights);
-        for (long group = count * thread / threads; !failed && group < count * (thread + 1) / threads; group++) {
-            long first = group * s.together, taken = first + s.together < pictures ? s.together : pictures - first;
-            long at = first * numbers;
-            read_in(in + at, factor, offset, 0, 0, inputs, taken, s);
-            read_back(dy + at, x + at, factors, places, taken, s);
-            transpose(inputs, planes + BEFORE, s);
-            pair_up(places, pairs, tiles, s);
-            configure(0);
-            (channels == LANES ? add_products_narrow : add_products_wide)(
-                planes + BEFORE, pairs, products + weights * thread, tiles, s);
-            configure(channels == LANES);
-            float *of = groups + group * 2 * channels;
-            long done = s.stride;
-            for (long row = 0; row < taken * height; row++) {
-                long begin = place(s, row / height, row % height), to = at + row * width * channels;
-                for (; done < begin + width; done += BAND)
-                    convolve(places + done * channels, packed, sums + done * channels, s);
-                write_back(
-                    sums + begin * channels, joined ? joined + to : 0, inputs + begin * channels, under ? under + to : 0,
-                    out + to, mean, of, of + channels, s);
+        failed |= !packed || !groups || !products || !ranges || !room || !input_room || !planes || !pairs || !sums;
+        for (long turn = 0, part; !failed && (part = take(ranges, threads, me, &turn)) >= 0;) {
+            float *product = products + weights * part;
+            memset(product, 0, sizeof(float) * weights);
+            for (long group = count * part / parts; group < count * (part + 1) / parts; group++) {
+                long first = group * s.together, taken = first + s.together < pictures ? s.together : pictures - first;
+                long at = first * numbers;
+                read_in(in + at, factor, offset, 0, 0, inputs, taken, s);
+                read_back(dy + at, x + at, factors, places, taken, s);
+                transpose(inputs, planes + BEFORE, s);
+                pair_up(places, pairs, tiles, s);
+                configure(0);
+                (channels == LANES ? add_products_narrow : add_products_wide)(planes + BEFORE, pairs, product, tiles, s);
+                configure(channels == LANES);
+                float *of = groups + group * 2 * channels;
+                long done = s.stride;
+                for (long row = 0; row < taken * height; row++) {
+                    long begin = place(s, row / height, row % height), to = at + row * width * channels;
+                    for (; done < begin + width; done += BAND)
+                        convolve(places + done * channels, packed, sums + done * channels, s);
+                    write_back(
+                        sums + begin * channels, joined ? joined + to : 0, inputs + begin * channels,
+                        under ? under + to : 0, out + to, mean, of, of + channels, s);
+                }
             }
         }
         free(room), free(input_room), free(planes), free(pairs), free(sums);
         restore(&before);
     }
     if (!failed) {
-        for (long thread = 1; thread < threads; thread++)
-            for (long i = 0; i < weights; i++) products[i] += products[weights * thread + i];
+        for (long part = 1; part < parts; part++)
+            for (long i = 0; i < weights; i++) products[i] += products[weights * part + i];
         for (long in = 0; in < channels; in++)
             for (long out = 0; out < channels; out++)
                 for (long tap = 0; tap < TAPS; tap++)
@@ -559,7 +587,7 @@ int chain_backward(
                                  in % LANES * LANES + out % LANES];
         if (under) settle_gradient(groups, count, pictures, scale, mean, inverse, dscale, dshift, next_factors, s);
     }
-    free(packed), free(groups), free(products);
+    free(packed), free(groups), free(products), free(ranges);
     return failed;
 }
 #else

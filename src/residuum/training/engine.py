@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from residuum.data.batches import Batch
-from residuum.devices import give_back_freed_memory
+from residuum.devices import keep_freed_memory
 from residuum.errors import UserError
 from residuum.nets.network import Network
 from residuum.processes import ALONE, WHOLE, Pieces, Processes, connected
@@ -77,8 +77,8 @@ class Engine:
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if isinstance(network, Network):
             network.frugal = recipe.memory == "low"
-        if recipe.memory == "low" and self.device.type == "cpu":
-            give_back_freed_memory()
+        if self.device.type == "cpu":
+            keep_freed_memory(recipe.memory != "low")
         rates: Mapping[str, float] | None = None
         if self.learning is not None:
             self.learning.freeze(network)
