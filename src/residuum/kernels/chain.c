@@ -124,18 +124,29 @@ static void restore(const Tiles *before) {
         _tile_release();
 }
 
+static inline __m512i halves(const float *from) { /* 16 numbers in bfloat16, each in the lower half of a lane */
+    return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(from)));
+}
+
 /* Weights (outputs, 3, 3, inputs) as tiles: pairs of inputs by 16 outputs; for each block of outputs one tap after the
    other. `turned`: inputs and outputs change places, and the taps their order, as on the gradient's way back. */
-static void pack_weights(const float *weight, bfloat16 *packed, long channels, int turned) {
+static void pack_weights(const float *weight, bfloat16 *packed, long channels, int turned, long threads) {
+    long row = TAPS * channels; /* from an output to the next */
+    __m512i rows = _mm512_mullo_epi32(
+        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32((int)row));
+#pragma omp parallel for schedule(static) num_threads(threads)
     for (long block = 0; block < channels; block += LANES)
-        for (long tap = 0; tap < TAPS; tap++)
-            for (long in = 0; in < channels; in++)
-                for (long out = block; out < block + LANES; out++) {
-                    float value = turned ? weight[(in * TAPS + TAPS - 1 - tap) * channels + out]
-                                         : weight[(out * TAPS + tap) * channels + in];
-                    packed[(block * TAPS + tap * LANES) * channels + in / 2 * 2 * LANES + (out - block) * 2 + in % 2] =
-                        to_bfloat16(value);
-                }
+        for (long tap = 0; tap < TAPS; tap++) {
+            bfloat16 *to = packed + (block * TAPS + tap * LANES) * channels;
+            for (long in = 0; in < channels; in += 2, to += 2 * LANES) {
+                float of[2][LANES]; /* the two inputs' weights of 16 outputs */
+                for (long i = 0; i < 2; i++)
+                    _mm512_storeu_ps(
+                        of[i], turned ? _mm512_loadu_ps(weight + (in + i) * row + (TAPS - 1 - tap) * channels + block)
+                                      : _mm512_i32gather_ps(rows, weight + block * row + tap * channels + in + i, 4));
+                _mm512_store_si512(to, _mm512_or_si512(halves(of[0]), _mm512_slli_epi32(halves(of[1]), 16)));
+            }
+        }
 }
 
 /* 16 channels: two taps side by side are one row of a tile, since positions overlap */
@@ -434,7 +445,7 @@ int chain_forward(
     float *groups = zeros(sizeof(float) * 3 * channels * count);
     Range *ranges = shared_out(count, threads);
     int failed = !packed || !groups || !ranges;
-    if (!failed) pack_weights(weight, packed, channels, 0);
+    if (!failed) pack_weights(weight, packed, channels, 0, threads);
 #pragma omp parallel for schedule(static, 1) num_threads(threads) reduction(| : failed)
     for (long me = 0; me < threads; me++) {
         Tiles before;
@@ -537,7 +548,7 @@ int chain_backward(
     float *products = aligned_alloc(64, sizeof(float) * weights * parts);
     Range *ranges = shared_out(parts, threads);
     int failed = !packed || !groups || !products || !ranges;
-    if (!failed) pack_weights(weight, packed, channels, 1);
+    if (!failed) pack_weights(weight, packed, channels, 1, threads);
 #pragma omp parallel for schedule(static, 1) num_threads(threads) reduction(| : failed)
     for (long me = 0; me < threads; me++) {
         Tiles before;
@@ -577,14 +588,19 @@ int chain_backward(
         restore(&before);
     }
     if (!failed) {
-        for (long part = 1; part < parts; part++)
-            for (long i = 0; i < weights; i++) products[i] += products[weights * part + i];
-        for (long in = 0; in < channels; in++)
-            for (long out = 0; out < channels; out++)
-                for (long tap = 0; tap < TAPS; tap++)
-                    dweight[(out * TAPS + tap) * channels + in] =
-                        products[((in / LANES * (channels / LANES) + out / LANES) * TAPS + tap) * 256 +
-                                 in % LANES * LANES + out % LANES];
+        __m512i inputs = _mm512_slli_epi32( /* from an input to the next: 16 outputs */
+            _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), 4);
+#pragma omp parallel for schedule(static) num_threads(threads)
+        for (long out = 0; out < channels; out++)
+            for (long tap = 0; tap < TAPS; tap++)
+                for (long in = 0; in < channels; in += LANES) {
+                    const float *from =
+                        products + ((in / LANES * (channels / LANES) + out / LANES) * TAPS + tap) * 256 + out % LANES;
+                    __m512 sum = _mm512_i32gather_ps(inputs, from, 4);
+                    for (long part = 1; part < parts; part++)
+                        sum = _mm512_add_ps(sum, _mm512_i32gather_ps(inputs, from + weights * part, 4));
+                    _mm512_storeu_ps(dweight + (out * TAPS + tap) * channels + in, sum);
+                }
         if (under) settle_gradient(groups, count, pictures, scale, mean, inverse, dscale, dshift, next_factors, s);
     }
     free(packed), free(groups), free(products), free(ranges);
