@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -74,6 +77,39 @@ def kept_bytes(frugal: bool) -> int:
 
 def test_little_memory_is_little() -> None:
     assert kept_bytes(True) < kept_bytes(False) / 8
+
+
+PAGES = """
+import resource, sys
+import numpy as np, torch, residuum
+from residuum.data.batches import Batch
+from residuum.tasks.classification import Criterion
+from residuum.training.engine import Engine
+from residuum.training.recipe import Recipe
+
+recipe = Recipe("pages", steps=1, memory=sys.argv[1])
+of = Engine(residuum.build("resnet20"), recipe, torch.device("cpu"), torch.float32, Criterion())
+of.connect()
+of.train_mode()
+batch = Batch(torch.rand(32, 3, 32, 32), torch.arange(32) % 10, torch.ones(32, dtype=torch.bool), np.arange(32))
+for step in range(6):
+    if step == 3:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    of.gradients(step, [batch])
+    of.update(0.1)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) // 3)
+"""
+
+
+def new_pages(memory: str) -> int:
+    """Pages that a step of ResNet-20 has the system hand out."""
+    done = subprocess.run([sys.executable, "-c", PAGES, memory], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library has its own ways")
+def test_the_next_step_has_the_memory_of_the_last() -> None:
+    assert new_pages("normal") < new_pages("low") / 10
 
 
 def test_the_average_follows_the_weights(tmp_path: Path) -> None:
