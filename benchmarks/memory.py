@@ -9,6 +9,7 @@ without it needs 12 GB in float32 at batch 128.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -58,8 +59,11 @@ def main() -> None:
         return
     own = [sys.executable, __file__, "--batch", str(arguments.batch), "--model", arguments.model, "--one"]
 
+    large_pages = {**os.environ, "THP_MEM_ALLOC_ENABLE": "1"}  # as in `residuum train`
+
     def found(memory: str) -> dict[str, float]:
-        return json.loads(subprocess.run([*own, memory], check=True, capture_output=True, text=True).stdout)
+        done = subprocess.run([*own, memory], check=True, capture_output=True, text=True, env=large_pages)
+        return json.loads(done.stdout)
 
     low = [found("low") for _ in range(arguments.rounds)]
     normal = [found("normal") for _ in range(arguments.rounds)]
