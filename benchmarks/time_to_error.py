@@ -62,10 +62,10 @@ def main() -> None:
         lambda: PICTURES / usual_loop(arguments.data, STEPS), unit="s", against="64,000 steps of the usual loop",
         rounds=len(arguments.seeds), target=1 / arguments.aim, better="less",
     )  # fmt: skip
-    mean, spread = statistics.mean(errors), statistics.stdev(errors) if len(errors) > 1 else 0.0
+    mean, spread = statistics.mean(errors), f" ± {statistics.stdev(errors):.2f}" if len(errors) > 1 else ""
     each = ", ".join(f"{error:.2f}" for error in errors)
     reached = "reached" if mean <= arguments.error else "MISSED"
-    print(f"{1 / row.ratio:.1f} times sooner; held-out error {each}: {mean:.2f} ± {spread:.2f} %")
+    print(f"{1 / row.ratio:.1f} times sooner; held-out error {each}: {mean:.2f}{spread} %")
     print(f"to reach {arguments.error} %: {reached}")
     write(arguments.json, [row])
 

@@ -71,8 +71,8 @@ def keep_freed_memory(keep: bool) -> None:
     """Have the C library (glibc) keep the memory that training frees for its next step, or give it back at once.
 
     Every step frees and asks for the same tensors again. Given back, all their pages are new ones each time: ResNet-20
-    spent a third of its time on that, with two threads. Kept, blocks of up to 32 MB leave gaps in which tensors, which
-    want their addresses aligned, do not fit: training that frees and makes as many of them as checkpointing does then
+    spent a quarter of its time on that, with two threads. Kept, blocks of up to 32 MB leave gaps in which tensors do
+    not fit, as they want their addresses aligned: training that makes and frees as many as checkpointing does then
     holds several times what it uses. This is a setting of the whole process; the last one counts.
     """
     trim, large = _KEPT if keep else _GIVEN_BACK

@@ -364,7 +364,7 @@ def test_an_interrupt_ends_the_program(photos: Manifest) -> None:
         time.sleep(0.1)
         program.send_signal(signal.SIGINT)
         try:
-            program.wait(timeout=20)
+            program.wait(timeout=60)
         finally:
             program.kill()
         assert b"KeyboardInterrupt" in program.stderr.read()
